@@ -1,0 +1,96 @@
+"""Sets of (degraded input, target) image pairs, and random patches of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from evaluators.images import ImageSet
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class PairSet:
+    """Inputs and targets in the same order; targets are ``scale`` times as large."""
+
+    inputs: ImageSet
+    targets: ImageSet
+    scale: int
+
+    @property
+    def name(self) -> str:
+        """The targets' name."""
+        return self.targets.name
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of the contents of inputs and targets."""
+        text = f"{self.inputs.digest} {self.targets.digest} {self.scale}"
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def __len__(self) -> int:
+        return len(self.targets.images)
+
+
+class PatchSource:
+    """Batches of random patches, flipped and rotated: a pure function of (seed, step).
+
+    That makes resuming exact without saving a random state. Images are used in place, so arrays that
+    live in shared memory are never copied.
+
+    Args:
+        inputs, targets: (H, W, C) uint8 images, the targets ``scale`` times as large.
+        patch: Side of the input patch in pixels.
+
+    Raises: ValueError: if a patch is larger than an image; names the image's size.
+    """
+
+    def __init__(self, inputs: Sequence[Array], targets: Sequence[Array], scale: int):
+        self._inputs = inputs
+        self._targets = targets
+        self._scale = scale
+
+    def batch(self, *, seed: int, step: int, batch: int, patch: int) -> tuple[Array, Array]:
+        """(batch, patch, patch, C) inputs and (batch, scale*patch, scale*patch, C) targets, uint8.
+
+        Every image is as likely as another, whatever its size.
+        """
+        random = np.random.Generator(np.random.Philox(key=[seed, step]))
+        picked = random.integers(len(self._inputs), size=batch)
+        places = random.random((batch, 2))
+        turns = random.integers(8, size=batch)
+        inputs, targets = [], []
+        for index, (down, across), turn in zip(picked, places, turns, strict=True):
+            small, large = self._inputs[index], self._targets[index]
+            top = int(down * (small.shape[0] - patch + 1))
+            left = int(across * (small.shape[1] - patch + 1))
+            inputs.append(_orient(small[top : top + patch, left : left + patch], turn))
+            top, left, side = top * self._scale, left * self._scale, patch * self._scale
+            targets.append(_orient(large[top : top + side, left : left + side], turn))
+        return np.stack(inputs), np.stack(targets)
+
+
+def _orient(pixels: Array, turn: int) -> Array:
+    """One of the 8 flips and rotations."""
+    pixels = np.rot90(pixels, turn % 4)
+    return pixels[:, ::-1] if turn >= 4 else pixels
+
+
+def check_patch(pairs: PairSet, patch: int) -> None:
+    """Nothing, if the patch fits into every input image.
+
+    Raises: ValueError: naming the images that are too small.
+    """
+    small = [image for image in pairs.inputs.images if min(image.pixels.shape[:2]) < patch]
+    if small:
+        sizes = ", ".join(f"{i.name} ({i.pixels.shape[1]}x{i.pixels.shape[0]})" for i in small[:5])
+        smallest = min(min(i.pixels.shape[:2]) for i in small)
+        raise ValueError(
+            f"a patch of {patch}x{patch} input pixels is larger than {len(small)} input image(s) of "
+            f"'{pairs.name}': {sizes}. Use --patch {smallest} or less, or larger images."
+        )

@@ -1,0 +1,35 @@
+"""Runs a network on whole images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spaces.padding import run
+from spaces.parts import Network
+
+
+def quantise(output: Tensor) -> np.ndarray:
+    """(H, W, C) uint8 from (1, C, H, W): clamped to [0, 1] and rounded to 8 bits."""
+    pixels = output[0].float().clamp(0, 1).mul(255).round().byte()
+    return pixels.permute(1, 2, 0).contiguous().cpu().numpy()
+
+
+@torch.inference_mode()
+def restore(
+    network: Network, images: Sequence[np.ndarray], *, scale: int, device: str = "cpu"
+) -> list[np.ndarray]:
+    """The network's 8-bit outputs, in float32 arithmetic, one image at a time.
+
+    Args:
+        images: (H, W, C) uint8, of any sizes.
+    """
+    network = network.to(device).eval()
+    outputs = []
+    for pixels in images:
+        tensor = torch.tensor(pixels, device=device).permute(2, 0, 1).unsqueeze(0).float().div(255)
+        outputs.append(quantise(run(network, tensor, scale=scale)))
+    return outputs

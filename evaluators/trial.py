@@ -1,0 +1,163 @@
+"""Evaluates one architecture from start to end: build, train, score at every rung, hand over the weights.
+
+Plain Python: runs in a worker of any kind and speaks to its caller by the events that it yields.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from safetensors.torch import save as save_safetensors
+
+from evaluators.images import ImageSet
+from evaluators.metrics import measure
+from evaluators.pairs import PairSet, PatchSource
+from evaluators.recipe import Recipe
+from evaluators.restoration import restore
+from evaluators.tasks import get_task
+from evaluators.training import Training, TrainingDivergedError
+from spaces.architecture import Architecture
+from spaces.build import build
+from spaces.measurement import Measurement
+from spaces.parts import Network
+
+
+@dataclass(frozen=True)
+class TrialData:
+    """What every trial of a study trains and is scored on."""
+
+    train: PairSet
+    validation: PairSet
+
+
+@dataclass(frozen=True)
+class Job:
+    """One trial, as data.
+
+    Attributes:
+        architecture: Its canonical JSON.
+        rungs: Steps at which the network is scored; the last is the end of the training.
+        seed: Of the initial weights and the batches.
+        threads: Torch threads; 1 unless the machine is otherwise idle.
+        checkpoint: Where to go on from.
+        seconds: Training time already spent before the checkpoint.
+    """
+
+    architecture: str
+    task: str
+    recipe: Recipe
+    rungs: tuple[int, ...]
+    seed: int
+    device: str = "cpu"
+    threads: int = 1
+    checkpoint: bytes | None = field(default=None, repr=False)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Advanced:
+    """Training went on: steps done and the mean loss of the last of them."""
+
+    step: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class RungReached:
+    """The network was scored at a rung; the checkpoint goes on from there exactly."""
+
+    step: int
+    loss: float
+    seconds: float
+    measurements: tuple[Measurement, ...]
+    checkpoint: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The last rung's scores, and the averaged weights as safetensors."""
+
+    seconds: float
+    measurements: tuple[Measurement, ...]
+    weights: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The trial can't be finished; trying again wouldn't help."""
+
+    reason: str
+
+
+Event = Advanced | RungReached | Finished | Failed
+
+
+def evaluate(job: Job, data: TrialData) -> Iterator[Event]:
+    """Train and score one architecture.
+
+    A loss that is no longer finite, or memory that runs out, ends in ``Failed``.
+    """
+    torch.set_num_threads(job.threads)
+    try:
+        yield from _evaluate(job, data)
+    except TrainingDivergedError as error:
+        yield Failed(f"diverged: {error}")
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        yield Failed(f"out of memory: {error}")
+    except RuntimeError as error:
+        # Torch's CPU allocator raises a plain RuntimeError.
+        if "not enough memory" not in str(error) and "can't allocate memory" not in str(error):
+            raise
+        yield Failed(f"out of memory: {error}")
+
+
+def _evaluate(job: Job, data: TrialData) -> Iterator[Event]:
+    task = get_task(job.task)
+    torch.manual_seed(job.seed)
+    network = build(Architecture.from_json(job.architecture), task.interface)
+    patches = PatchSource(_pixels(data.train.inputs), _pixels(data.train.targets), data.train.scale)
+    training = Training(network, patches, job.recipe, seed=job.seed, device=job.device)
+    if job.checkpoint is not None:
+        training.restore(job.checkpoint)
+    started = time.perf_counter() - job.seconds
+    measurements: tuple[Measurement, ...] = ()
+    for rung in job.rungs:
+        if rung < training.step or (rung == training.step and rung != job.rungs[-1]):
+            continue
+        loss = 0.0
+        for progress in training.run(rung):
+            loss = progress.loss
+            yield Advanced(progress.step, loss)
+        last = rung == job.rungs[-1]
+        measurements = score(training.average, job.task, data.validation, ssim=last, device=job.device)
+        yield RungReached(rung, loss, time.perf_counter() - started, measurements, training.checkpoint())
+    yield Finished(time.perf_counter() - started, measurements, weights_of(training.average))
+
+
+def score(
+    network: Network, task_name: str, pairs: PairSet, *, ssim: bool = True, device: str = "cpu"
+) -> tuple[Measurement, ...]:
+    """Mean PSNR (and SSIM) over a set of pairs under the task's protocols."""
+    task = get_task(task_name)
+    outputs = restore(network, _pixels(pairs.inputs), scale=task.interface.scale, device=device)
+    return measure(outputs, _pixels(pairs.targets), border=task.border, data=pairs.targets, ssim=ssim)
+
+
+def baseline_score(task_name: str, pairs: PairSet, *, ssim: bool = True) -> tuple[Measurement, ...]:
+    """The same for the task's trivial baseline."""
+    task = get_task(task_name)
+    outputs = [task.baseline(pixels) for pixels in _pixels(pairs.inputs)]
+    return measure(outputs, _pixels(pairs.targets), border=task.border, data=pairs.targets, ssim=ssim)
+
+
+def weights_of(network: torch.nn.Module) -> bytes:
+    """The network's tensors as safetensors, on the CPU and contiguous."""
+    return save_safetensors({name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()})
+
+
+def _pixels(images: ImageSet) -> list[np.ndarray]:
+    return [image.pixels for image in images]

@@ -1,0 +1,137 @@
+"""Architectures as data: frozen, hashable, with a canonical JSON form and a digest.
+
+Nothing here imports torch: an architecture is known, compared and stored without being built.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import MISSING, Field, dataclass, fields
+from importlib import import_module
+from typing import Any, ClassVar, Union
+
+from spaces.registry import UnknownNameError
+
+Leaf = Union[int, str, bool, tuple["Leaf", ...]]
+
+DIGEST_LENGTH = 12
+_TOPOLOGY_MODULES = {"chain": "spaces.chain"}
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block of a network: its registered kind and the options that differ from the kind's defaults."""
+
+    kind: str
+    options: tuple[tuple[str, Leaf], ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "options", tuple(sorted(self.options)))
+
+    def to_data(self) -> Any:
+        """The kind's name, or a dict of kind and options."""
+        return {"kind": self.kind, **dict(self.options)} if self.options else self.kind
+
+    @classmethod
+    def from_data(cls, data: Any) -> Block:
+        """Inverse of ``to_data``."""
+        if isinstance(data, str):
+            return cls(data)
+        if isinstance(data, dict) and isinstance(data.get("kind"), str):
+            options = {
+                name: _leaf(value, f"option '{name}'") for name, value in data.items() if name != "kind"
+            }
+            return cls(data["kind"], tuple(options.items()))
+        raise ValueError(f"a block is a name or an object with a 'kind', got {json.dumps(data)}")
+
+
+class Architecture:
+    """Base of the topologies' frozen dataclasses.
+
+    Fields that equal their default are left out of the JSON form, so a field added later doesn't
+    change the digests of what is already stored.
+    """
+
+    topology: ClassVar[str]
+    network_module: ClassVar[str]  # import path of its ``parts(architecture, task)`` and ``network(...)``
+    _classes: ClassVar[dict[str, type[Architecture]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        Architecture._classes[cls.topology] = cls
+
+    @property
+    def label(self) -> str:
+        """A short human name."""
+        raise NotImplementedError
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no spaces; equal architectures give equal text."""
+        data: dict[str, Any] = {"topology": self.topology}
+        for field in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if field.default is MISSING or value != field.default:
+                data[field.name] = _to_data(value)
+        return json.dumps(data, sort_keys=True, separators=(",", ":"))
+
+    @property
+    def digest(self) -> str:
+        """The first 12 hexadecimal digits of the SHA-256 of ``to_json()``."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:DIGEST_LENGTH]
+
+    @staticmethod
+    def from_json(text: str) -> Architecture:
+        """Inverse of ``to_json``.
+
+        Raises: ValueError: if it isn't JSON, names an unknown topology or field, lacks a field, or a
+            value has the wrong type.
+        """
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"an architecture is a JSON object, but this isn't JSON: {error}") from None
+        if not isinstance(data, dict) or "topology" not in data:
+            raise ValueError(
+                'an architecture is a JSON object with a "topology", e.g. {"topology":"chain",...}'
+            )
+        topology = data.pop("topology")
+        if topology not in _TOPOLOGY_MODULES:
+            raise UnknownNameError("topology", str(topology), list(_TOPOLOGY_MODULES))
+        import_module(_TOPOLOGY_MODULES[topology])
+        cls = Architecture._classes[topology]
+        known = {field.name: field for field in fields(cls)}  # type: ignore[arg-type]
+        for name in data:
+            if name not in known:
+                raise UnknownNameError(f"field of topology '{topology}'", name, list(known))
+        missing = [n for n, f in known.items() if f.default is MISSING and n not in data]
+        if missing:
+            raise ValueError(f"the architecture lacks {', '.join(repr(n) for n in missing)}")
+        return cls(**{name: _from_data(known[name], value) for name, value in data.items()})
+
+
+def _to_data(value: Any) -> Any:
+    if isinstance(value, Block):
+        return value.to_data()
+    return [_to_data(v) for v in value] if isinstance(value, tuple) else value
+
+
+def _from_data(field: Field[Any], value: Any) -> Any:
+    """The field's value from JSON, checked against its annotation."""
+    if field.type == "tuple[Block, ...]":
+        if not isinstance(value, list) or not value:
+            raise ValueError(f"'{field.name}' is a list of blocks, got {json.dumps(value)}")
+        return tuple(Block.from_data(v) for v in value)
+    if field.type == "Block":
+        return Block.from_data(value)
+    wanted = {"int": int, "str": str, "bool": bool}[str(field.type)]
+    if type(value) is not wanted:
+        raise ValueError(f"'{field.name}' is of type {field.type}, got {json.dumps(value)}")
+    return value
+
+
+def _leaf(value: Any, what: str) -> Leaf:
+    if isinstance(value, list):
+        return tuple(_leaf(v, what) for v in value)
+    if isinstance(value, bool | int | str):
+        return value
+    raise ValueError(f"{what} holds integers, strings, booleans and lists of such, got {json.dumps(value)}")

@@ -1,0 +1,100 @@
+"""MCCB and MSCB: convolutions whose kernels are composed per image from learnt bases.
+
+MetaISP, Chen et al., IJCAI 2024. No code was published; the structure is taken from the paper's text.
+
+Both: layer normalisation, 3x3 convolution and GELU give X; a 1x1 convolution gives Y with K channels; a
+predictor p gives N weights per image from X.
+MCCB mixes channels by the matrix M = sum_n p_n(X) phi_n, phi_n of shape (width, K).
+MSCB weighs pixels by the cosine between Y at the pixel and the vector V = sum_n p_n(X) eps_n, eps_n in R^K.
+A 1x1 projection follows, and the input is added.
+
+Deviations and choices where the text is silent: K = width, N = 4; the predictor is global average pooling,
+a 1x1 convolution and a softmax; layer normalisation is over the channels of each pixel.
+The predictor sees the whole input, so a tile and the whole image differ slightly.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from spaces.activations import activation as make_activation
+from spaces.blocks import BLOCKS
+
+NORM_EPSILON = 1e-6
+
+
+class ChannelNorm(nn.Module):
+    """Layer normalisation over the channels of each pixel of (N, width, H, W), affine."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(width, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        centred = x - x.mean(dim=1, keepdim=True)
+        variance = centred.square().mean(dim=1, keepdim=True)
+        return centred * torch.rsqrt(variance + NORM_EPSILON) * self.weight + self.bias
+
+
+class _Composed(nn.Module):
+    """What MCCB and MSCB share: X, Y, the predictor's weights, projection and skip."""
+
+    def __init__(self, width: int, activation: str, channels: int, bases: int, basis_shape: tuple[int, ...]):
+        super().__init__()
+        self.norm = ChannelNorm(width)
+        self.conv = nn.Conv2d(width, width, 3, padding=1)
+        self.act = make_activation(activation, paper="gelu")
+        self.expand = nn.Conv2d(width, channels, 1)
+        self.predictor = nn.Conv2d(width, bases, 1)
+        self.bases = nn.Parameter(torch.randn(bases, *basis_shape) * channels**-0.5)
+
+    def compose(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Y as (N, K, H*W), and the image's composed basis as (N, *basis_shape)."""
+        features = self.act(self.conv(self.norm(x)))
+        weights = self.predictor(features.mean(dim=(2, 3), keepdim=True)).flatten(1).softmax(dim=1)
+        basis = (weights @ self.bases.flatten(1)).unflatten(1, self.bases.shape[1:])
+        return self.expand(features).flatten(2), basis
+
+
+@BLOCKS.add("mccb")
+class MCCB(_Composed):
+    """Meta channel-composed convolution block: channels mixed by a matrix composed per image (MetaISP).
+
+    Args:
+        channels: K, the channels of Y; 0 for the width.
+        bases: N, the number of basis matrices.
+    """
+
+    def __init__(self, width: int, *, activation: str = "paper", channels: int = 0, bases: int = 4):
+        channels = channels or width
+        super().__init__(width, activation, channels, bases, (width, channels))
+        self.project = nn.Conv2d(width, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, matrix = self.compose(x)
+        return x + self.project((matrix @ y).unflatten(2, x.shape[-2:]))
+
+
+@BLOCKS.add("mscb")
+class MSCB(_Composed):
+    """Meta spatial-composed convolution block: pixels weighed by cosine with a composed vector (MetaISP).
+
+    Args:
+        channels: K, the channels of Y; 0 for the width.
+        bases: N, the number of basis vectors.
+    """
+
+    def __init__(self, width: int, *, activation: str = "paper", channels: int = 0, bases: int = 4):
+        channels = channels or width
+        super().__init__(width, activation, channels, bases, (1, channels))
+        self.project = nn.Conv2d(channels, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, vector = self.compose(x)
+        cosine = functional.normalize(vector, dim=2, eps=NORM_EPSILON) @ functional.normalize(
+            y, dim=1, eps=NORM_EPSILON
+        )
+        return x + self.project((y * cosine).unflatten(2, x.shape[-2:]))

@@ -1,0 +1,132 @@
+"""The compute budget, enforced before anything trains.
+
+An architecture whose cost is over the budget (or below the band) is repaired by solving for the width:
+the genotype's other genes are kept. Where no width fits, it is rejected. Repair is a function of the
+genotype, so a strategy may keep thinking in genotypes.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+
+from spaces.architecture import Architecture, Leaf
+from spaces.build import cost
+from spaces.cost import Convention, Cost
+from spaces.space import Genotype, Space
+from spaces.task import Task
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An architecture within the budget.
+
+    Attributes:
+        gmacs: Its cost as the budget counts.
+        repaired: Its width was solved for.
+    """
+
+    architecture: Architecture
+    cost: Cost
+    gmacs: float
+    repaired: bool
+
+
+class BudgetError(ValueError):
+    """A budget that no architecture of the space meets."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A hard limit on GMACs, or a band.
+
+    Attributes:
+        max_gmacs: Nothing above this is built.
+        min_gmacs: Nothing below this is built; 0 for none.
+        task: Says at which input size costs are quoted.
+        convention: How MACs are counted (``spaces.cost``).
+    """
+
+    task: Task
+    max_gmacs: float
+    min_gmacs: float = 0.0
+    convention: Convention = "exact"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_gmacs < self.max_gmacs:
+            raise BudgetError(
+                f"a budget needs 0 <= lower < upper GMACs, got {self.min_gmacs:g} and {self.max_gmacs:g}"
+            )
+
+    def __str__(self) -> str:
+        band = (
+            f"{self.min_gmacs:g} to {self.max_gmacs:g}" if self.min_gmacs else f"at most {self.max_gmacs:g}"
+        )
+        shape = "x".join(map(str, self.task.cost_input))
+        return f"{band} GMACs at {shape} ({self.convention})"
+
+    def gmacs(self, space: Space, genotype: Genotype) -> float:
+        """What the genotype's architecture costs."""
+        return cost(space.decode(genotype), self.task).gmacs(self.convention)
+
+    def fit(self, space: Space, genotype: Genotype) -> Candidate | None:
+        """The genotype's architecture if it is within the budget; else the widest one that is, and None
+        if no width of the space brings it within."""
+        wanted = genotype["width"]
+        gmacs = self.gmacs(space, genotype)
+        if not self.min_gmacs <= gmacs <= self.max_gmacs:
+            widths = space.by_name["width"].values
+            # Costs grow with the width (a property test holds every block to it), so bisection is exact.
+            count = bisect_right(
+                widths, self.max_gmacs, key=lambda width: self.gmacs(space, {**genotype, "width": width})
+            )
+            if count == 0:
+                return None
+            genotype = {**genotype, "width": widths[count - 1]}
+            if self.gmacs(space, genotype) < self.min_gmacs:
+                return None
+        architecture = space.decode(genotype)
+        found = cost(architecture, self.task)
+        return Candidate(architecture, found, found.gmacs(self.convention), genotype["width"] != wanted)
+
+    def check(self, space: Space) -> None:
+        """Nothing, if the space's range of costs reaches into the budget.
+
+        Raises: BudgetError: if the smallest architecture costs more, or the largest less; says how much.
+        """
+        shape = "x".join(map(str, self.task.cost_input))
+        smallest = extreme(space, self, largest=False)
+        low = self.gmacs(space, smallest)
+        if low > self.max_gmacs:
+            raise BudgetError(
+                f"budget of {self.max_gmacs:g} GMACs: no architecture of space '{space.name}' fits; the smallest, "
+                f"{space.decode(smallest).label}, costs {low:.4g} GMACs at {shape}. "
+                "Raise the budget, or allow smaller widths, depths or other upsamplers."
+            )
+        if self.min_gmacs:
+            largest = extreme(space, self, largest=True)
+            high = self.gmacs(space, largest)
+            if high < self.min_gmacs:
+                raise BudgetError(
+                    f"band from {self.min_gmacs:g} GMACs: no architecture of space '{space.name}' is that large; the "
+                    f"largest, {space.decode(largest).label}, costs {high:.4g} GMACs at {shape}. "
+                    "Lower the band, or allow larger widths and depths."
+                )
+
+
+def extreme(space: Space, budget: Budget, *, largest: bool) -> dict[str, Leaf]:
+    """The genotype of least (or greatest) cost, by improving one gene at a time until none helps.
+
+    Parts add up and each grows with the width, so one gene at a time is enough; tests compare it with
+    all genotypes of small spaces.
+    """
+    pick = max if largest else min
+    end = -1 if largest else 0
+    best: dict[str, Leaf] = {choice.name: choice.values[end] for choice in space}
+    while True:
+        before = dict(best)
+        for choice in space:
+            costs = {value: budget.gmacs(space, {**best, choice.name: value}) for value in choice.values}
+            best[choice.name] = pick(costs, key=costs.__getitem__)
+        if best == before:
+            return best

@@ -1,0 +1,49 @@
+"""From an architecture and a task to a network, and to its exact cost."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from spaces.architecture import Architecture
+from spaces.cost import Cost
+from spaces.parts import Network, Part, part_cost, part_sizes
+from spaces.sizes import SizeRequirements
+from spaces.task import Task
+
+
+def build(architecture: Architecture, task: Task) -> Network:
+    """A new network; its initial weights come from torch's global generator.
+
+    Raises: ValueError: for an unknown block, upsampler, activation or option, or a scale that the
+        upsampler doesn't have.
+    """
+    return import_module(architecture.network_module).network(architecture, task)
+
+
+def parts(architecture: Architecture, task: Task) -> dict[str, Part]:
+    """The network's parts by name, in forward order."""
+    return import_module(architecture.network_module).parts(architecture, task)
+
+
+def part_costs(
+    architecture: Architecture, task: Task, *, size: tuple[int, int] | None = None
+) -> dict[str, Cost]:
+    """Exact cost of one forward pass, part by part.
+
+    Args:
+        size: Height and width of the input; the task's stated cost input by default. A size that the
+            network can't take is first padded as ``spaces.padding.run`` does.
+
+    Raises: ValueError: as ``build``.
+    """
+    pieces = parts(architecture, task)
+    needs = SizeRequirements()
+    for part in pieces.values():
+        needs = needs & part_sizes(part)
+    height, width = needs.padded(*(size or task.cost_input[1:]))
+    return {name: part_cost(part, height, width) for name, part in pieces.items()}
+
+
+def cost(architecture: Architecture, task: Task, *, size: tuple[int, int] | None = None) -> Cost:
+    """Exact cost of one forward pass: the sum of ``part_costs``."""
+    return sum(part_costs(architecture, task, size=size).values(), Cost())

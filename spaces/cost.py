@@ -1,0 +1,164 @@
+"""Exact cost of an architecture at a stated input size, without training or allocating it.
+
+A network is made of parts (``spaces.parts``). Each distinct part is run once on the meta device, its
+operations are counted, and the result is remembered: the cost of an architecture is then a sum.
+
+What is counted, per forward pass of one image:
+
+- MACs: convolutions, transposed convolutions (on their *input* grid), linear layers and matrix products
+  (all leading dimensions). Without bias; interpolation, pooling, normalisation, sums and products of maps
+  cost nothing.
+- activations: output elements of the same operations; convolutions: calls of (transposed) convolutions.
+- parameters: as stored, bias included.
+
+Conventions turn a cost into the GMACs that a table quotes:
+
+- ``exact``: the MACs above.
+- ``challenge``: what the counting script of AIM 2020 and the NTIRE efficient-SR challenges reports as
+  "FLOPs": one more operation per output element of every activation *module* of type ReLU, LeakyReLU,
+  PReLU, ELU or ReLU6 (functions are not seen), and transposed convolutions charged on their *output* grid.
+- ``bias``: with one addition per output element that has a bias (torchinfo, NTIRE 2022 HDR).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from math import prod
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+Convention = Literal["exact", "challenge", "bias"]
+CONVENTIONS: tuple[Convention, ...] = ("exact", "challenge", "bias")
+
+_CHARGED_ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.ReLU6)
+_aten = torch.ops.aten
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Counts for one forward pass; ``+`` adds them.
+
+    Attributes:
+        macs: Multiply-accumulates, without bias.
+        parameters: Stored numbers.
+        activations: Output elements of convolutions, linear layers and matrix products.
+        convolutions: Calls of (transposed) convolutions.
+        activation_ops: Output elements of activation modules that the challenges charge.
+        transposed_excess: What charging transposed convolutions on the output grid adds.
+        bias_ops: Output elements that a bias is added to.
+    """
+
+    macs: int = 0
+    parameters: int = 0
+    activations: int = 0
+    convolutions: int = 0
+    activation_ops: int = 0
+    transposed_excess: int = 0
+    bias_ops: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.macs + other.macs,
+            self.parameters + other.parameters,
+            self.activations + other.activations,
+            self.convolutions + other.convolutions,
+            self.activation_ops + other.activation_ops,
+            self.transposed_excess + other.transposed_excess,
+            self.bias_ops + other.bias_ops,
+        )
+
+    def operations(self, convention: Convention = "exact") -> int:
+        """MACs as the convention counts them.
+
+        Raises: ValueError: for an unknown convention.
+        """
+        if convention == "exact":
+            return self.macs
+        if convention == "challenge":
+            return self.macs + self.activation_ops + self.transposed_excess
+        if convention == "bias":
+            return self.macs + self.bias_ops
+        raise ValueError(f"a convention is one of {', '.join(CONVENTIONS)}, got '{convention}'")
+
+    def gmacs(self, convention: Convention = "exact") -> float:
+        """``operations`` in units of 10^9."""
+        return self.operations(convention) / 1e9
+
+
+class _Counter(TorchDispatchMode):
+    """Adds up the operations that run while it is active."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts = dict.fromkeys((f.name for f in fields(Cost)), 0)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        rule = _RULES.get(func.overloadpacket)
+        if rule is not None:
+            for name, amount in rule(args, out).items():
+                self.counts[name] += amount
+        return out
+
+
+def _convolution(args: tuple[Any, ...], out: Tensor) -> dict[str, int]:
+    x, weight, bias, transposed = args[0], args[1], args[2], args[6]
+    # A transposed weight is (in, out/groups, k, k), a plain one (out, in/groups, k, k): either way
+    # everything behind the first dimension is applied per element of the first dimension's map.
+    per_element = prod(weight.shape[1:])
+    counts = {"macs": (x if transposed else out).numel() * per_element}
+    if transposed:
+        # The scripts charge k*k * Cin/groups per output element; Cout/groups = weight.shape[1].
+        on_output = out.numel() * weight.shape[0] // args[8] * prod(weight.shape[2:])
+        counts["transposed_excess"] = on_output - counts["macs"]
+    return counts | {
+        "activations": out.numel(),
+        "convolutions": 1,
+        "bias_ops": 0 if bias is None else out.numel(),
+    }
+
+
+def _product(args: tuple[Any, ...], out: Tensor) -> dict[str, int]:
+    return {"macs": out.numel() * args[-1].shape[-2], "activations": out.numel()}
+
+
+def _biased_product(args: tuple[Any, ...], out: Tensor) -> dict[str, int]:
+    return _product(args, out) | {"bias_ops": out.numel()}
+
+
+_RULES: dict[Any, Callable[[tuple[Any, ...], Tensor], dict[str, int]]] = {
+    _aten.convolution: _convolution,
+    _aten.mm: _product,
+    _aten.bmm: _product,
+    _aten.addmm: _biased_product,
+    _aten.baddbmm: _biased_product,
+}
+
+
+def count(module: nn.Module, *inputs: Tensor) -> Cost:
+    """The cost of one forward pass of a module on the meta device, and of its parameters.
+
+    Args:
+        module: On the meta device.
+        inputs: On the meta device, with a batch of 1.
+    """
+    counter = _Counter()
+
+    def charge(_module: nn.Module, _args: Any, out: Tensor) -> None:
+        counter.counts["activation_ops"] += out.numel()
+
+    hooks = [m.register_forward_hook(charge) for m in module.modules() if isinstance(m, _CHARGED_ACTIVATIONS)]
+    try:
+        with torch.no_grad(), counter:
+            module(*inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    counter.counts["parameters"] = sum(p.numel() for p in module.parameters())
+    return Cost(**counter.counts)

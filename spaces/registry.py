@@ -1,0 +1,107 @@
+"""A registry filled by the files of one package: adding a file adds its entries."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class UnknownNameError(ValueError):
+    """A name that nothing is registered under; the message suggests the nearest one."""
+
+    def __init__(self, noun: str, name: str, known: list[str]):
+        near = get_close_matches(name, known, n=1, cutoff=0.5)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        super().__init__(f"unknown {noun} '{name}': {hint}known are {', '.join(sorted(known))}")
+
+
+@dataclass(frozen=True)
+class Entry(Generic[T]):
+    """A registered name: the class and the options that this name fixes."""
+
+    name: str
+    target: Callable[..., T]
+    fixed: tuple[tuple[str, Any], ...]
+
+    @property
+    def summary(self) -> str:
+        """First line of the class's docstring."""
+        return (inspect.getdoc(self.target) or "").partition("\n")[0]
+
+    @cached_property
+    def options(self) -> dict[str, inspect.Parameter]:
+        """Keyword-only parameters of the class that an architecture may set, by name."""
+        parameters = inspect.signature(self.target).parameters.values()
+        fixed = dict(self.fixed)
+        return {
+            p.name: p
+            for p in parameters
+            if p.kind is p.KEYWORD_ONLY and p.name not in fixed and p.name != "activation"
+        }
+
+    def create(self, *args: Any, **options: Any) -> T:
+        """A new instance.
+
+        Raises: UnknownNameError: for an option that the class doesn't take.
+        """
+        for name in options:
+            if name not in self.options and name != "activation":
+                raise UnknownNameError(f"option of '{self.name}'", name, list(self.options))
+        return self.target(*args, **dict(self.fixed), **options)
+
+
+class Registry(Generic[T]):
+    """Names to entries; the modules of ``package`` are imported on first use.
+
+    Args:
+        noun: What an entry is called in messages.
+        package: Import path of the package whose modules register entries.
+    """
+
+    def __init__(self, noun: str, package: str):
+        self.noun = noun
+        self._package = package
+        self._entries: dict[str, Entry[T]] = {}
+        self._loaded = False
+
+    def add(self, name: str, **fixed: Any) -> Callable[[type[T]], type[T]]:
+        """Class decorator that registers ``name`` for the class with some options fixed.
+
+        Raises: ValueError: if the name is taken by another class.
+        """
+
+        def register(target: type[T]) -> type[T]:
+            taken = self._entries.get(name)
+            if taken is not None and taken.target.__qualname__ != target.__qualname__:
+                raise ValueError(f"{self.noun} '{name}' is registered twice: {taken.target} and {target}")
+            self._entries[name] = Entry(name, target, tuple(fixed.items()))
+            return target
+
+        return register
+
+    def __getitem__(self, name: str) -> Entry[T]:
+        self._load()
+        try:
+            return self._entries[name]
+        except KeyError:
+            raise UnknownNameError(self.noun, name, list(self._entries)) from None
+
+    def __iter__(self) -> Iterator[str]:
+        self._load()
+        return iter(sorted(self._entries))
+
+    def _load(self) -> None:
+        if self._loaded:
+            return
+        package = importlib.import_module(self._package)
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{self._package}.{module.name}")
+        self._loaded = True

@@ -1,0 +1,176 @@
+"""Search spaces: a fixed, flat tuple of named choices and their decoding to architectures.
+
+Flat, because samplers that breed (NSGA-II, NSGA-III) work on parameters that all parents have: genes that
+don't matter for a genotype are sampled all the same and dropped by ``decode``, so equal networks share a
+digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from random import Random
+
+from spaces.architecture import DIGEST_LENGTH, Architecture, Leaf
+from spaces.blocks import BLOCKS
+from spaces.chain import MINIMUM_WIDTH, decode
+from spaces.registry import UnknownNameError
+from spaces.upsamplers import UPSAMPLERS
+
+Genotype = Mapping[str, Leaf]
+CARD_BLOCKS = ("rfdb", "efficient_rfdb", "hin", "mccb", "mscb", "idle", "ghost")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One named decision.
+
+    Attributes:
+        values: What may be chosen, without repeats; increasing integers if ``ordered``.
+        ordered: The values have an order that neighbours in it share properties by.
+    """
+
+    name: str
+    values: tuple[Leaf, ...]
+    ordered: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.values:
+            raise ValueError(f"choice '{self.name}' needs at least one value, got none")
+        if len(set(self.values)) != len(self.values):
+            raise ValueError(f"choice '{self.name}' repeats a value: {list(self.values)}")
+        if self.ordered and list(self.values) != sorted(self.values):
+            raise ValueError(f"ordered choice '{self.name}' needs increasing values, got {list(self.values)}")
+
+
+@dataclass(frozen=True)
+class Space:
+    """A named search space of chains."""
+
+    name: str
+    choices: tuple[Choice, ...]
+
+    @cached_property
+    def by_name(self) -> dict[str, Choice]:
+        """The choices by name."""
+        return {choice.name: choice for choice in self.choices}
+
+    @cached_property
+    def digest(self) -> str:
+        """The first 12 hexadecimal digits of the SHA-256 of ``to_json()``."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:DIGEST_LENGTH]
+
+    @property
+    def size(self) -> int:
+        """How many genotypes there are; several may decode to one architecture."""
+        total = 1
+        for choice in self.choices:
+            total *= len(choice.values)
+        return total
+
+    def to_json(self) -> str:
+        """Canonical JSON of the choices."""
+        choices = {c.name: list(c.values) for c in self.choices}
+        return json.dumps({"name": self.name, "choices": choices}, sort_keys=True, separators=(",", ":"))
+
+    def check(self, genotype: Genotype) -> None:
+        """Nothing, if the genotype is one of this space.
+
+        Raises: ValueError: for a missing or surplus gene, or a value that isn't offered.
+        """
+        if set(genotype) != set(self.by_name):
+            odd = sorted(set(genotype) ^ set(self.by_name))
+            raise ValueError(
+                f"a genotype of space '{self.name}' has the genes {sorted(self.by_name)}; off: {odd}"
+            )
+        for name, value in genotype.items():
+            if value not in self.by_name[name].values:
+                raise ValueError(f"gene '{name}' of space '{self.name}' has no value {value!r}")
+
+    def decode(self, genotype: Genotype) -> Architecture:
+        """The architecture of a genotype; genes that don't matter leave no trace in it."""
+        return decode(genotype)
+
+    def sample(self, random: Random) -> dict[str, Leaf]:
+        """A genotype, uniform over each choice."""
+        return {choice.name: random.choice(choice.values) for choice in self.choices}
+
+    def __iter__(self) -> Iterator[Choice]:
+        return iter(self.choices)
+
+
+def chain_space(
+    name: str,
+    *,
+    blocks: Sequence[str],
+    widths: Sequence[int] = tuple(range(8, 65, 2)),
+    depths: Sequence[int] = tuple(range(1, 9)),
+    per_position: bool = True,
+    upsamplers: Sequence[str] = ("pixelshuffle", "pixelshuffle_steps", "nearest_attention", "transposed"),
+    fusions: Sequence[str] = ("plain", "concat"),
+    feature_skips: Sequence[bool] = (True, False),
+    image_skips: Sequence[str] = ("nearest", "bilinear", "none"),
+    activations: Sequence[str] = ("paper",),
+) -> Space:
+    """A space of chains.
+
+    Args:
+        blocks: Block kinds to choose from.
+        widths, depths: Increasing.
+        per_position: The kind is chosen for each position; otherwise one kind for all.
+        activations: ``paper`` leaves each part its own.
+
+    Raises: ValueError: for an unknown block, upsampler or activation, an empty list, or a width below 4.
+    """
+    for kind in blocks:
+        BLOCKS[kind]
+    for kind in upsamplers:
+        UPSAMPLERS[kind]
+    widths, depths = tuple(sorted(set(widths))), tuple(sorted(set(depths)))
+    for noun, values, least in (("width", widths, MINIMUM_WIDTH), ("depth", depths, 1)):
+        if not values or values[0] < least:
+            raise ValueError(f"a {noun} is at least {least}, got {list(values)}")
+    kinds = tuple(dict.fromkeys(blocks))
+    positions = [f"block_{i}" for i in range(depths[-1])] if per_position else ["block"]
+    choices = [
+        Choice("depth", depths, ordered=True),
+        Choice("width", widths, ordered=True),
+        *(Choice(position, kinds) for position in positions),
+        Choice("upsampler", tuple(dict.fromkeys(upsamplers))),
+        Choice("fusion", tuple(fusions)),
+        Choice("feature_skip", tuple(feature_skips)),
+        Choice("image_skip", tuple(image_skips)),
+        Choice("activation", tuple(activations)),
+    ]
+    return Space(name, tuple(choices))
+
+
+def named_space(
+    name: str, *, per_position: bool = True, **changes: Sequence[int] | Sequence[str] | None
+) -> Space:
+    """A space by name, with some of its lists changed.
+
+    ``sr-card`` has the blocks that the project is known for; ``sr-all`` has every registered block and
+    several activations.
+
+    Args:
+        changes: Arguments of ``chain_space``; None leaves the named space's own.
+
+    Raises: ValueError: for an unknown name, or as ``chain_space``.
+    """
+    if name not in SPACES:
+        raise UnknownNameError("space", name, list(SPACES))
+    given = {key: value for key, value in changes.items() if value is not None}
+    options = {"blocks": tuple(BLOCKS), **SPACES[name], **given}
+    changed = given or not per_position
+    return chain_space(f"{name} (changed)" if changed else name, per_position=per_position, **options)  # type: ignore[arg-type]
+
+
+# Arguments of ``chain_space``; without ``blocks``, every registered one.
+SPACES: dict[str, dict[str, Sequence[int] | Sequence[str]]] = {
+    "sr-card": {"blocks": CARD_BLOCKS},
+    "sr-all": {"activations": ("paper", "relu", "silu", "gelu")},
+}

@@ -1,0 +1,49 @@
+"""Sub-pixel convolution, in one step or in steps.
+
+"Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel Convolutional Neural
+Network", Shi et al., CVPR 2016, https://arxiv.org/abs/1609.05158. One step as in RFDN, two steps as in
+MSRResNet (AIM 2020 baseline, https://github.com/znsc/MSRResNet).
+
+Deviations: at scales 2 and 3 the stepwise form has a single step.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from spaces.activations import activation as make_activation
+from spaces.upsamplers import UPSAMPLERS, stages
+
+
+@UPSAMPLERS.add("pixelshuffle")
+class PixelShuffle(nn.Module):
+    """One 3x3 convolution to scale^2 times the output's channels, then pixel shuffle."""
+
+    def __init__(self, width: int, out_channels: int, scale: int, *, activation: str = "paper"):
+        super().__init__()
+        stages(scale)
+        self.conv = nn.Conv2d(width, out_channels * scale**2, 3, padding=1)
+        self.shuffle = nn.PixelShuffle(scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.shuffle(self.conv(x))
+
+
+@UPSAMPLERS.add("pixelshuffle_steps")
+class PixelShuffleSteps(nn.Module):
+    """Steps of 3x3 convolution, pixel shuffle and LeakyReLU, then two 3x3 convolutions (MSRResNet)."""
+
+    def __init__(self, width: int, out_channels: int, scale: int, *, activation: str = "paper"):
+        super().__init__()
+        layers: list[nn.Module] = []
+        for factor in stages(scale):
+            layers.append(nn.Conv2d(width, width * factor**2, 3, padding=1))
+            layers.append(nn.PixelShuffle(factor))
+            layers.append(make_activation(activation, paper="lrelu0.1"))
+        self.steps = nn.Sequential(*layers)
+        self.hr_conv = nn.Conv2d(width, width, 3, padding=1)
+        self.act = make_activation(activation, paper="lrelu0.1")
+        self.conv_last = nn.Conv2d(width, out_channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv_last(self.act(self.hr_conv(self.steps(x))))
