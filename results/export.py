@@ -1,0 +1,216 @@
+"""Exports a trained network to a file that runs without this project, and checks it before it is kept.
+
+Needs torch; nothing that only reads results imports this module.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import warnings
+from collections.abc import Callable
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from spaces.architecture import Architecture
+from spaces.build import build
+from spaces.parts import Network
+from spaces.task import Task
+
+Format = Literal["onnx", "pt2", "safetensors"]
+FORMATS: tuple[Format, ...] = ("onnx", "pt2", "safetensors")
+MAX_ERROR = 1e-4
+# Below this torch.export specialises ESA's pooling; smaller inputs are padded by the caller.
+MINIMUM_SIZE = 24
+CHECK_SIZES = ((24, 24), (37, 53), (64, 48))
+
+
+class ExportError(RuntimeError):
+    """An exported file that doesn't do what the network does, or can't be made."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An exported file that passed its check.
+
+    Attributes:
+        sizes: (height, width) of the inputs that it was checked at.
+        max_error: Largest absolute difference to the PyTorch network, outputs being in [0, 1].
+    """
+
+    path: Path
+    format: Format
+    sha256: str
+    bytes: int
+    sizes: tuple[tuple[int, int], ...]
+    max_error: float
+    minimum_size: int
+    multiple_of: int
+
+
+def load_network(architecture: Architecture, task: Task, weights: Path) -> Network:
+    """The network with its weights, on the CPU, for inference.
+
+    Raises: ExportError: if the file's tensors aren't the architecture's; names them.
+    """
+    network = build(architecture, task).eval().requires_grad_(False)
+    try:
+        tensors = load_file(weights)
+    except (OSError, ValueError) as error:
+        raise ExportError(f"weights {weights}: can't be read: {error}") from error
+    expected = {name: tuple(t.shape) for name, t in network.state_dict().items()}
+    got = {name: tuple(t.shape) for name, t in tensors.items()}
+    if expected != got:
+        odd = [
+            f"{n}: expected {expected.get(n)}, got {got.get(n)}" for n in sorted(expected.keys() | got.keys())
+        ]
+        odd = [line for line in odd if not line.endswith(f"{expected.get(line.partition(':')[0])}")] or odd
+        raise ExportError(f"weights {weights} don't fit {architecture.label}: " + "; ".join(odd[:5]))
+    network.load_state_dict(tensors)
+    return network
+
+
+def export(
+    network: Network,
+    architecture: Architecture,
+    task: Task,
+    path: Path,
+    form: Format,
+    *,
+    max_error: float = MAX_ERROR,
+) -> Exported:
+    """Write the network as a file, run that file at three sizes, and keep it if it agrees.
+
+    ``onnx`` and ``pt2`` take (1, C, H, W) float32 in [0, 1] with any H and W of at least ``minimum_size``
+    (both multiples of ``multiple_of``) and give the output unclamped. ``safetensors`` holds the weights,
+    with the architecture's JSON beside it and in its metadata.
+
+    Raises: ExportError: if the outputs differ by more than ``max_error``; nothing is left behind then.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.part")
+    needs = network.size_requirements
+    low, _ = needs.padded(MINIMUM_SIZE, MINIMUM_SIZE)
+    sizes = tuple(needs.padded(h, w) for h, w in CHECK_SIZES)
+    try:
+        run = _WRITERS[form](network, architecture, task, partial, low)
+        worst = max(_difference(network, run, task, size) for size in sizes)
+        if not worst <= max_error:
+            raise ExportError(
+                f"the {form} file's output differs from PyTorch's by {worst:.2g}, more than {max_error:g} allowed; "
+                "it wasn't kept"
+            )
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    if form == "safetensors":
+        path.with_suffix(".json").write_text(architecture.to_json() + "\n")
+    content = path.read_bytes()
+    return Exported(
+        path,
+        form,
+        hashlib.sha256(content).hexdigest(),
+        len(content),
+        sizes,
+        worst,
+        low,
+        needs.multiple_of,
+    )
+
+
+Run = Callable[[Tensor], Tensor]
+
+
+def _difference(network: Network, run: Run, task: Task, size: tuple[int, int]) -> float:
+    """Largest absolute difference on a random image."""
+    image = torch.rand(1, task.in_channels, *size, generator=torch.Generator().manual_seed(size[0]))
+    with torch.inference_mode():
+        expected = network(image)
+    got = run(image)
+    if got.shape != expected.shape:
+        raise ExportError(
+            f"expected an output of shape {tuple(expected.shape)}, the file gives {tuple(got.shape)}"
+        )
+    return float((got - expected).abs().max())
+
+
+def _dynamic(task: Task, low: int, multiple_of: int) -> tuple[Tensor, tuple[dict[int, object], ...]]:
+    """An example input and which of its dimensions are free."""
+    side = max(48, 2 * low) // multiple_of * multiple_of
+    example = torch.rand(1, task.in_channels, side, side + 2 * multiple_of)
+    if multiple_of == 1:
+        free = {2: torch.export.Dim("height", min=low), 3: torch.export.Dim("width", min=low)}
+    else:
+        units = -(-low // multiple_of)
+        free = {
+            axis: multiple_of * torch.export.Dim(name, min=units)
+            for axis, name in ((2, "height"), (3, "width"))
+        }
+    return example, (free,)
+
+
+def _write_onnx(network: Network, architecture: Architecture, task: Task, path: Path, low: int) -> Run:
+    import onnxruntime
+
+    example, shapes = _dynamic(task, low, network.size_requirements.multiple_of)
+    with _quiet():
+        torch.onnx.export(
+            network,
+            (example,),
+            str(path),
+            dynamo=True,
+            dynamic_shapes=shapes,
+            input_names=["image"],
+            output_names=["restored"],
+            external_data=False,
+            verbose=False,
+        )
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    return lambda image: torch.from_numpy(np.asarray(session.run(None, {"image": image.numpy()})[0]))
+
+
+def _write_pt2(network: Network, architecture: Architecture, task: Task, path: Path, low: int) -> Run:
+    example, shapes = _dynamic(task, low, network.size_requirements.multiple_of)
+    program = torch.export.export(network, (example,), dynamic_shapes=shapes)
+    with open(path, "wb") as file:
+        torch.export.save(program, file)
+    with open(path, "rb") as file:
+        module = torch.export.load(file).module()
+    return lambda image: module(image)
+
+
+def _write_safetensors(network: Network, architecture: Architecture, task: Task, path: Path, low: int) -> Run:
+    tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    save_file(tensors, path, metadata={"architecture": architecture.to_json(), "task": task.name})
+    again = load_network(architecture, task, path)
+    return lambda image: again(image)
+
+
+_WRITERS = {"onnx": _write_onnx, "pt2": _write_pt2, "safetensors": _write_safetensors}
+
+
+@contextmanager
+def _quiet():  # type: ignore[no-untyped-def]
+    """Keep the exporter's chatter away from the terminal."""
+    names = ("torch.onnx", "onnxscript", "onnx_ir")
+    before = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)

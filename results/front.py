@@ -1,0 +1,200 @@
+"""Pareto fronts and hypervolume over measurements that may be compared.
+
+Objectives are (n, m) matrices with a direction per column. Reads trials as plain records: no database,
+no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import moocore
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from spaces.measurement import Direction, Measurement
+
+Key = tuple[str, str | None]
+"""(metric, protocol); protocol None means the only one that the trials have."""
+
+
+class Candidate(Protocol):
+    """What a front needs of a trial; `results.schema.Trial` is one."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def number(self) -> int: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def measurements(self) -> Sequence[Measurement]: ...
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One axis: a metric under one protocol."""
+
+    name: str
+    protocol: str
+    unit: str
+    direction: Direction
+
+
+@dataclass(frozen=True)
+class Point:
+    """A complete trial in objective space."""
+
+    id: int
+    number: int
+    digest: str
+    cost: float
+    quality: float
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The corner that hypervolume is measured from, in the objectives' own units.
+
+    Attributes:
+        meaning: Where it comes from, e.g. ``the budget; bicubic``.
+    """
+
+    cost: float
+    quality: float
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Front:
+    """The trials that no other beats.
+
+    Attributes:
+        members: Non-dominated points by rising cost; equal points are all members.
+        points: All points that took part, in the trials' order.
+        cost, quality: The axes; None where no complete trial has been measured.
+        hypervolume: Area between front and reference, in cost unit x quality unit; None without one.
+    """
+
+    members: tuple[Point, ...]
+    points: tuple[Point, ...]
+    cost: Objective | None
+    quality: Objective | None
+    reference: Reference | None
+    hypervolume: float | None
+
+
+def nondominated(objectives: ArrayLike, directions: Sequence[Direction]) -> NDArray[np.bool_]:
+    """Marks the rows that no other row dominates: as good everywhere and better somewhere.
+
+    Args:
+        objectives: (n, m); n may be 0, values may be infinite.
+        directions: m times ``min`` or ``max``.
+
+    Returns: (n,); equal rows of the front are all marked.
+    Raises: ValueError: on NaN, another shape or another direction.
+    """
+    points, maximise = _checked(objectives, directions)
+    if len(points) == 0:
+        return np.zeros(0, dtype=bool)
+    # Ranks, for only the order matters: moocore 0.3.2 crashes on infinities in three objectives and
+    # answers wrongly from four on.
+    ranks = np.column_stack([np.unique(column, return_inverse=True)[1] for column in points.T])
+    return np.asarray(moocore.is_nondominated(ranks, maximise=maximise, keep_weakly=True), dtype=bool)
+
+
+def hypervolume(objectives: ArrayLike, directions: Sequence[Direction], reference: Sequence[float]) -> float:
+    """Volume dominated by the points and bounded by the reference; higher is better.
+
+    Args:
+        objectives: (n, m); n may be 0, which gives 0.0.
+        reference: m values; a point that isn't better than it on every axis adds nothing.
+
+    Raises: ValueError: on NaN or infinite values, another shape or another direction.
+    """
+    points, maximise = _checked(objectives, directions)
+    corner = np.asarray(reference, dtype=float)
+    if corner.shape != (points.shape[1],):
+        raise ValueError(f"expected a reference of {points.shape[1]} values, got {corner.size}")
+    if not (np.isfinite(points).all() and np.isfinite(corner).all()):
+        raise ValueError("hypervolume needs finite objectives and a finite reference")
+    if len(points) == 0:
+        return 0.0
+    return float(moocore.hypervolume(points, ref=corner, maximise=maximise))
+
+
+def front_of(
+    trials: Iterable[Candidate],
+    *,
+    cost: Key = ("macs", None),
+    quality: Key = ("psnr_y", None),
+    reference: Reference | None = None,
+) -> Front:
+    """The Pareto front of the complete trials that have both measurements.
+
+    Raises: ValueError: if no complete trial has the metric under the protocol (with what they have), or
+        no protocol was named and they have several: unlike protocols are never compared.
+    """
+    complete = [trial for trial in trials if trial.state == "complete"]
+    if not complete:
+        return Front((), (), None, None, reference, None if reference is None else 0.0)
+    axes = _objective(complete, cost), _objective(complete, quality)
+    points = _points(complete, *axes)
+    matrix = np.array([(point.cost, point.quality) for point in points], dtype=float).reshape(-1, 2)
+    directions = [axis.direction for axis in axes]
+    mask = nondominated(matrix, directions)
+    members = [point for point, kept in zip(points, mask, strict=True) if kept]
+    members.sort(key=lambda point: (point.cost, point.number))
+    corner = None if reference is None else (reference.cost, reference.quality)
+    volume = None if corner is None else hypervolume(matrix, directions, corner)
+    return Front(tuple(members), points, *axes, reference, volume)
+
+
+def _checked(
+    objectives: ArrayLike, directions: Sequence[Direction]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    points = np.ascontiguousarray(objectives, dtype=np.float64)
+    if points.ndim != 2 or points.shape[1] != len(directions) or not directions:
+        raise ValueError(f"expected objectives of shape (n, {len(directions)}), got {points.shape}")
+    if unknown := set(directions) - {"min", "max"}:
+        raise ValueError(f"expected directions 'min' or 'max', got {sorted(unknown)}")
+    if np.isnan(points).any():
+        row = int(np.isnan(points).any(axis=1).argmax())
+        raise ValueError(f"objectives of row {row} are NaN; a failed candidate has no place in a front")
+    return points, np.array([direction == "max" for direction in directions])
+
+
+def _objective(trials: Sequence[Candidate], key: Key) -> Objective:
+    """The axis that the key names."""
+    name, protocol = key
+    measured = [each for trial in trials for each in trial.measurements]
+    found = {
+        Objective(each.name, each.protocol, each.unit, each.direction)
+        for each in measured
+        if each.name == name and protocol in (None, each.protocol)
+    }
+    if not found:
+        known = sorted({f"{each.name} [{each.protocol}]" for each in measured})
+        wanted = name if protocol is None else f"{name} [{protocol}]"
+        raise ValueError(f"no complete trial has {wanted}; they have: {'; '.join(known) or 'nothing'}")
+    if len(found) > 1:
+        listing = "; ".join(sorted(f"{each.protocol} ({each.direction}, {each.unit})" for each in found))
+        raise ValueError(
+            f"{name} was measured in {len(found)} ways that can't be compared, name one: {listing}"
+        )
+    return found.pop()
+
+
+def _points(trials: Sequence[Candidate], cost: Objective, quality: Objective) -> tuple[Point, ...]:
+    """The trials that have both."""
+    points = []
+    for trial in trials:
+        values = {each.key: each.value for each in trial.measurements}
+        pair = values.get((cost.name, cost.protocol)), values.get((quality.name, quality.protocol))
+        if pair[0] is not None and pair[1] is not None:
+            points.append(Point(trial.id, trial.number, trial.digest, pair[0], pair[1]))
+    return tuple(points)

@@ -1,0 +1,232 @@
+"""Figures of fronts and learning curves as PNG (or by suffix PDF, SVG).
+
+Drawn on figures of their own, never through pyplot, so that servers and threads may call this;
+the look is set on the axes, for rcParams are global even in a context manager.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from results.front import Front, Objective, Point, Reference
+
+# Okabe and Ito (2008): told apart with every common colour vision.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6D1F", "#6A51A3")
+MARKS = ("o", "s", "^", "D", "v", "P", "X")
+FRONT, BASELINE, BUDGET, INK, FAINT = "#1A1A1A", "#7A7A7A", "#B2182B", "#333333", "#6B6B6B"
+LOG_SPAN = 20.0
+LEFT = 0.085
+
+
+def plot_front(
+    path: str | Path,
+    points: Sequence[Point],
+    front: Front,
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    x_unit: float = 1.0,
+    baseline: tuple[str, float] | None = None,
+    budget: float | None = None,
+    labels: Sequence[str] | None = None,
+) -> Path:
+    """Draws all trials, the front as a step line, budget and baseline; 1200x800 pixels.
+
+    The subtitle states the quality's protocol, the caption the cost's, the reference point and the
+    hypervolume. The cost axis is logarithmic where costs span more than 20x.
+
+    Args:
+        x_unit: Cost units per unit of the x axis: 1e9 shows MACs as GMACs. ``budget`` is in cost units.
+        baseline: (label, quality).
+        labels: One per point, e.g. its block kind; they choose colours.
+
+    Returns: The path, whose folder is created.
+    Raises: ValueError: if points and labels differ in number.
+    """
+    if labels is not None and len(labels) != len(points):
+        raise ValueError(f"expected one label per point, got {len(labels)} for {len(points)}")
+    figure, axes = _figure(x_label, y_label, bottom=0.175)
+    _draw_points(axes, points, labels, x_unit)
+    _draw_front(axes, front, points, x_unit)
+    _scale(axes, points, budget, x_unit)
+    _draw_lines(axes, baseline, budget, x_unit)
+    _write_text(figure, title, _subtitle(front), _caption(front, x_unit))
+    _lay_out(axes)
+    return _save(figure, path)
+
+
+def plot_curves(
+    path: str | Path,
+    curves: Mapping[str, Sequence[tuple[float, float]]],
+    *,
+    title: str = "Learning curves",
+    x_label: str = "training step",
+    y_label: str = "PSNR in dB",
+) -> Path:
+    """Draws one line of (step, value) per trial; more than ten share one colour and have no legend.
+
+    Returns: The path, whose folder is created.
+    """
+    few = len(curves) <= 10
+    figure, axes = _figure(x_label, y_label, bottom=0.1)
+    for index, (label, curve) in enumerate(curves.items()):
+        lines = axes.plot(*_columns(curve), color=COLOURS[0], lw=1.0, alpha=0.35)
+        if few:
+            colour, mark = COLOURS[index % len(COLOURS)], MARKS[index % len(MARKS)]
+            lines[0].set(color=colour, marker=mark, markersize=4.5, lw=1.6, alpha=1.0, label=label)
+    _write_text(figure, title, f"{len(curves)} trials", "")
+    _lay_out(axes)
+    return _save(figure, path)
+
+
+def _figure(x_label: str, y_label: str, *, bottom: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(9.6, 6.4), dpi=125, facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((LEFT, bottom, 0.7, 0.86 - bottom))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(INK)
+    axes.tick_params(which="both", colors=INK, labelsize=10)
+    axes.grid(color="#E4E4E4", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.set_xlabel(x_label, color=INK, fontsize=11)
+    axes.set_ylabel(y_label, color=INK, fontsize=11)
+    return figure, axes
+
+
+def _draw_points(axes: Axes, points: Sequence[Point], labels: Sequence[str] | None, x_unit: float) -> None:
+    kinds = labels if labels is not None else ["trials"] * len(points)
+    for index, kind in enumerate(sorted(set(kinds))):
+        mine = [point for point, label in zip(points, kinds, strict=True) if label == kind]
+        axes.scatter(
+            [point.cost / x_unit for point in mine],
+            [point.quality for point in mine],
+            s=20 if len(points) > 60 else 32,
+            marker=MARKS[index // len(COLOURS) % len(MARKS)],
+            color=COLOURS[index % len(COLOURS)],
+            alpha=0.65,
+            linewidths=0,
+            label=kind,
+            zorder=3,
+        )
+
+
+def _draw_front(axes: Axes, front: Front, points: Sequence[Point], x_unit: float) -> None:
+    """Steps along what is dominated: the quality that a cost buys holds until the next member."""
+    if not front.members:
+        return
+    x, y = _columns([(member.cost / x_unit, member.quality) for member in front.members])
+    end = max(point.cost for point in (*points, *front.members)) / x_unit
+    axes.step([*x, max(end, x[-1])], [*y, y[-1]], where="post", color=FRONT, lw=1.4, zorder=2)
+    ring: dict[str, Any] = {
+        "marker": "o",
+        "markerfacecolor": "none",
+        "markeredgecolor": FRONT,
+        "markeredgewidth": 1.5,
+    }
+    axes.plot(x, y, ls="none", ms=8.5, zorder=4, **ring)
+    axes.plot([], [], color=FRONT, lw=1.4, ms=7.5, label="Pareto front", **ring)
+
+
+def _scale(axes: Axes, points: Sequence[Point], budget: float | None, x_unit: float) -> None:
+    costs = [point.cost / x_unit for point in points] + ([] if budget is None else [budget / x_unit])
+    if not costs or min(costs) <= 0 or max(costs) <= LOG_SPAN * min(costs):
+        axes.margins(0.06)
+        return
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.margins(0.06)
+
+
+def _draw_lines(axes: Axes, baseline: tuple[str, float] | None, budget: float | None, x_unit: float) -> None:
+    if baseline is not None:
+        label, quality = baseline
+        axes.axhline(
+            quality, color=BASELINE, lw=1.3, ls=(0, (5, 3)), label=f"{label}: {quality:.2f}", zorder=1
+        )
+    if budget is not None:
+        shown = budget / x_unit
+        axes.axvline(shown, color=BUDGET, lw=1.3, ls=(0, (2, 2)), label=f"budget: {shown:.4g}", zorder=1)
+
+
+def _lay_out(axes: Axes) -> None:
+    """Legend to the right, lines before kinds; the axes take the width it leaves."""
+    entries = sorted(zip(*axes.get_legend_handles_labels(), strict=True), key=lambda pair: _is_kind(pair[0]))
+    right = 0.975
+    if entries:
+        handles, labels = zip(*entries, strict=True)
+        legend = axes.legend(
+            handles,
+            [shorten(label, 28, placeholder="…") for label in labels],
+            loc="upper left",
+            bbox_to_anchor=(1.02, 1.0),
+            borderaxespad=0,
+            fontsize=9.5,
+            labelspacing=0.7,
+            frameon=False,
+            labelcolor=INK,
+        )
+        right -= legend.get_window_extent().width / axes.get_window_extent().width * axes.get_position().width
+    box = axes.get_position()
+    axes.set_position((box.x0, box.y0, right - box.x0, box.height))
+
+
+def _is_kind(handle: Artist) -> bool:
+    return isinstance(handle, PathCollection)
+
+
+def _write_text(figure: Figure, title: str, subtitle: str, caption: str) -> None:
+    _fit(figure, 0.94, title, size=14.5, characters=72, color=INK, fontweight="bold")
+    _fit(figure, 0.895, subtitle, size=9.5, characters=120, color=FAINT)
+    _fit(figure, 0.025, caption, size=8.5, characters=135, color=FAINT, linespacing=1.5)
+
+
+def _fit(figure: Figure, y: float, text: str, *, size: float, characters: int, **look: Any) -> None:
+    """Writes at the left edge of the axes; a line longer than the figure holds gets smaller type."""
+    longest = max(map(len, text.split("\n")))
+    figure.text(LEFT, y, text, fontsize=size * min(1.0, characters / max(longest, 1)), va="bottom", **look)
+
+
+def _subtitle(front: Front) -> str:
+    if front.quality is None:
+        return "no complete trial yet"
+    count = f"{len(front.points)} trials, {len(front.members)} on the front"
+    return f"{front.quality.name}: {front.quality.protocol}  |  {count}"
+
+
+def _caption(front: Front, x_unit: float) -> str:
+    cost = "" if front.cost is None else f"{front.cost.name}: {front.cost.protocol}"
+    if front.reference is None or front.hypervolume is None:
+        return cost
+    return f"{cost}\n{_hypervolume(front.reference, front.hypervolume, front.quality, x_unit)}".strip()
+
+
+def _hypervolume(reference: Reference, volume: float, quality: Objective | None, x_unit: float) -> str:
+    unit = "" if quality is None else f" {quality.unit}"
+    return (
+        f"hypervolume {volume / x_unit:.4g} from the reference point "
+        f"({reference.cost / x_unit:.4g}, {reference.quality:.2f}{unit}): {reference.meaning}"
+    )
+
+
+def _columns(pairs: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+
+
+def _save(figure: Figure, path: str | Path) -> Path:
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(target)
+    return target

@@ -1,0 +1,306 @@
+"""What the store holds: its tables, and the frozen records read from them.
+
+The ``...Row`` classes are the tables; no code outside the store and its migrations uses them.
+The records (`Study`, `Trial`, ...) are plain values: they stay valid after the store is closed
+and never change behind the reader's back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from spaces.measurement import Measurement
+
+SCHEMA_VERSION = "0001"
+"""Head of results/migrations/versions. A constant, so that opening a store needs no alembic."""
+
+StudyState = Literal["running", "paused", "complete", "failed"]
+TrialState = Literal["waiting", "running", "complete", "failed"]
+Stage = Literal["search", "prune", "distil"]
+Outcome = Literal["trial", "duplicate", "rejected"]
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC time; SQLite, which knows no zones, keeps it naive."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Converts to UTC."""
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Gives SQLite's naive times their zone back."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """Declarative base of all tables; structures without fixed columns are JSON in text."""
+
+    type_annotation_map = {datetime: UtcDateTime, float: Double}  # noqa: RUF012 - SQLAlchemy's own protocol
+
+
+class StudyRow(Base):
+    """One search and everything needed to refuse or repeat it."""
+
+    __tablename__ = "studies"
+    __table_args__ = (
+        UniqueConstraint("name", name="uq_studies_name"),
+        CheckConstraint("state IN ('running', 'paused', 'complete', 'failed')", name="ck_studies_state"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime]
+    task: Mapped[str] = mapped_column(Text)
+    strategy: Mapped[str] = mapped_column(Text)
+    seed: Mapped[int] = mapped_column(BigInteger)
+    space_name: Mapped[str] = mapped_column(Text)
+    space_digest: Mapped[str] = mapped_column(String(64))
+    space: Mapped[str] = mapped_column(Text)
+    data_digest: Mapped[str] = mapped_column(String(64))
+    data: Mapped[str] = mapped_column(Text)
+    config: Mapped[str] = mapped_column(Text)
+    environment: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(String(16))
+    finished_at: Mapped[datetime | None]
+
+
+class TrialRow(Base):
+    """One architecture at one stage; the same one is never trained twice at a stage of a study."""
+
+    __tablename__ = "trials"
+    __table_args__ = (
+        UniqueConstraint("study_id", "number", name="uq_trials_number"),
+        UniqueConstraint("study_id", "stage", "digest", name="uq_trials_digest"),
+        CheckConstraint("state IN ('waiting', 'running', 'complete', 'failed')", name="ck_trials_state"),
+        Index("ix_trials_parent", "parent_id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id", name="fk_trials_study"))
+    number: Mapped[int]
+    stage: Mapped[str] = mapped_column(String(16))
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("trials.id", name="fk_trials_parent"))
+    digest: Mapped[str] = mapped_column(String(64))
+    architecture: Mapped[str] = mapped_column(Text)
+    genotype: Mapped[str | None] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(String(16))
+    reason: Mapped[str | None] = mapped_column(Text)
+    attempts: Mapped[int]
+    worker: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    seconds: Mapped[float | None]
+
+
+class AskRow(Base):
+    """One genotype a strategy proposed, trained or not; replaying them rebuilds the strategy."""
+
+    __tablename__ = "asks"
+    __table_args__ = (
+        UniqueConstraint("study_id", "number", name="uq_asks_number"),
+        CheckConstraint("outcome IN ('trial', 'duplicate', 'rejected')", name="ck_asks_outcome"),
+        CheckConstraint("(outcome = 'rejected') = (trial_id IS NULL)", name="ck_asks_trial"),
+        Index("ix_asks_trial", "trial_id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id", name="fk_asks_study"))
+    number: Mapped[int]
+    genotype: Mapped[str] = mapped_column(Text)
+    outcome: Mapped[str] = mapped_column(String(16))
+    trial_id: Mapped[int | None] = mapped_column(ForeignKey("trials.id", name="fk_asks_trial"))
+    reason: Mapped[str | None] = mapped_column(Text)
+
+
+class RungRow(Base):
+    """One point of a learning curve."""
+
+    __tablename__ = "rungs"
+    __table_args__ = (UniqueConstraint("trial_id", "step", name="uq_rungs_step"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    trial_id: Mapped[int] = mapped_column(ForeignKey("trials.id", name="fk_rungs_trial"))
+    step: Mapped[int] = mapped_column(BigInteger)
+    attempt: Mapped[int]
+    loss: Mapped[float]
+    seconds: Mapped[float]
+
+
+class MeasurementRow(Base):
+    """A number with its protocol: of a rung, or (step is null) final.
+
+    NULLs are distinct in a unique constraint, so the final ones have a partial index of their own.
+    The composite foreign key ties the others to their rung; SQL does not check it where step is null.
+    """
+
+    __tablename__ = "measurements"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["trial_id", "step"],
+            ["rungs.trial_id", "rungs.step"],
+            name="fk_measurements_rung",
+            ondelete="CASCADE",
+        ),
+        CheckConstraint("direction IN ('min', 'max')", name="ck_measurements_direction"),
+        Index("uq_measurements_step", "trial_id", "step", "name", "protocol", unique=True),
+        Index(
+            "uq_measurements_final",
+            "trial_id",
+            "name",
+            "protocol",
+            unique=True,
+            sqlite_where=text("step IS NULL"),
+            postgresql_where=text("step IS NULL"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    trial_id: Mapped[int] = mapped_column(ForeignKey("trials.id", name="fk_measurements_trial"))
+    step: Mapped[int | None] = mapped_column(BigInteger)
+    name: Mapped[str] = mapped_column(Text)
+    value: Mapped[float]
+    unit: Mapped[str] = mapped_column(Text)
+    direction: Mapped[str] = mapped_column(String(3))
+    protocol: Mapped[str] = mapped_column(Text)
+
+
+class ArtifactRow(Base):
+    """A file that a trial left behind."""
+
+    __tablename__ = "artifacts"
+    __table_args__ = (Index("ix_artifacts_trial", "trial_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    trial_id: Mapped[int] = mapped_column(ForeignKey("trials.id", name="fk_artifacts_trial"))
+    kind: Mapped[str] = mapped_column(Text)
+    path: Mapped[str] = mapped_column(Text)
+    sha256: Mapped[str] = mapped_column(String(64))
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A search; ``space``, ``data``, ``config`` and ``environment`` are decoded JSON."""
+
+    id: int
+    name: str
+    created_at: datetime
+    task: str
+    strategy: str
+    seed: int
+    space_name: str
+    space_digest: str
+    space: Any
+    data_digest: str
+    data: Any
+    config: Any
+    environment: Any
+    state: StudyState
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True)
+class StudySummary:
+    """A study with its counts.
+
+    Attributes:
+        trials: All trials, in every state and stage.
+        complete, failed: How many of them ended so.
+        best: Per (name, protocol) the best final value among complete trials, sorted by name.
+    """
+
+    study: Study
+    trials: int
+    complete: int
+    failed: int
+    best: tuple[Measurement, ...]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One architecture at one stage of a study.
+
+    Attributes:
+        architecture: Canonical JSON text, as it was given.
+        genotype: Decoded JSON; None where no strategy asked for it (prune, distil).
+        attempts: How often it was started.
+        seconds: Training time; None until it ends.
+        measurements: The final ones, in the order of recording; costs are there from the beginning.
+    """
+
+    id: int
+    study_id: int
+    number: int
+    stage: Stage
+    parent_id: int | None
+    digest: str
+    architecture: str
+    genotype: Any
+    state: TrialState
+    reason: str | None
+    attempts: int
+    worker: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    seconds: float | None
+    measurements: tuple[Measurement, ...]
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One question to the strategy; ``trial_id`` is None exactly where it was rejected."""
+
+    number: int
+    genotype: Any
+    outcome: Outcome
+    trial_id: int | None
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One point of a learning curve; ``attempt`` counts from 1."""
+
+    trial_id: int
+    step: int
+    attempt: int
+    loss: float
+    seconds: float
+    measurements: tuple[Measurement, ...]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file of a trial: ``weights``, ``checkpoint``, ``onnx``, ...; ``bytes`` is its size."""
+
+    kind: str
+    path: str
+    sha256: str
+    bytes: int
