@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from evaluators.pairs import PatchSource
 from evaluators.recipe import Precision, Recipe
+from spaces.parts import Network
 
 _LOSSES = {"l1": functional.l1_loss, "l2": functional.mse_loss}
 
@@ -58,7 +59,7 @@ class Training:
     """
 
     def __init__(
-        self, network: nn.Module, patches: PatchSource, recipe: Recipe, *, seed: int, device: str = "cpu"
+        self, network: Network, patches: PatchSource, recipe: Recipe, *, seed: int, device: str = "cpu"
     ):
         self.device = torch.device(device)
         self.network = network.to(self.device).train()
@@ -107,7 +108,8 @@ class Training:
         self.step += 1
         decay = min(self._recipe.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            ours, theirs = list(self.average.parameters()), list(self.network.parameters())
+            ours: list[Tensor] = list(self.average.parameters())
+            theirs: list[Tensor] = list(self.network.parameters())
             torch._foreach_lerp_(ours, theirs, 1 - decay)
         return loss.detach()
 

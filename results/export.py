@@ -9,14 +9,15 @@ import hashlib
 import logging
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import onnx
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -55,6 +56,17 @@ class Exported:
     max_error: float
     minimum_size: int
     multiple_of: int
+
+
+def format_of(path: Path) -> Format:
+    """The format that a file's suffix stands for.
+
+    Raises: ValueError: for another suffix.
+    """
+    for form in FORMATS:
+        if path.suffix == f".{form}":
+            return form
+    raise ValueError(f"'{path}': give --format {', '.join(FORMATS)}, or a file with such a suffix")
 
 
 def load_network(architecture: Architecture, task: Task, weights: Path) -> Network:
@@ -143,7 +155,7 @@ def _difference(network: Network, run: Run, task: Task, size: tuple[int, int]) -
     return float((got - expected).abs().max())
 
 
-def _dynamic(task: Task, low: int, multiple_of: int) -> tuple[Tensor, tuple[dict[int, object], ...]]:
+def _dynamic(task: Task, low: int, multiple_of: int) -> tuple[Tensor, tuple[dict[int, Any], ...]]:
     """An example input and which of its dimensions are free."""
     side = max(48, 2 * low) // multiple_of * multiple_of
     example = torch.rand(1, task.in_channels, side, side + 2 * multiple_of)
@@ -174,10 +186,24 @@ def _write_onnx(network: Network, architecture: Architecture, task: Task, path: 
             external_data=False,
             verbose=False,
         )
+    _tidy(path, architecture, task)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
     return lambda image: torch.from_numpy(np.asarray(session.run(None, {"image": image.numpy()})[0]))
+
+
+def _tidy(path: Path, architecture: Architecture, task: Task) -> None:
+    """Drop the exporter's notes on every node (source lines, local paths); say what the network is."""
+    model = onnx.load(path)
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for proto in (model.graph, *model.graph.input, *model.graph.output, *model.graph.value_info):
+        del proto.metadata_props[:]
+    notes = {"architecture": architecture.to_json(), "task": task.name, "scale": str(task.scale)}
+    onnx.helper.set_model_props(model, notes)
+    onnx.save(model, path)
 
 
 def _write_pt2(network: Network, architecture: Architecture, task: Task, path: Path, low: int) -> Run:
@@ -201,7 +227,7 @@ _WRITERS = {"onnx": _write_onnx, "pt2": _write_pt2, "safetensors": _write_safete
 
 
 @contextmanager
-def _quiet():  # type: ignore[no-untyped-def]
+def _quiet() -> Iterator[None]:
     """Keep the exporter's chatter away from the terminal."""
     names = ("torch.onnx", "onnxscript", "onnx_ir")
     before = {name: logging.getLogger(name).level for name in names}

@@ -241,6 +241,13 @@ class Store:
             if connection.execute(change).rowcount == 0:
                 raise StoreError(f"{self.place}: no study has id {study_id}")
 
+    def set_config(self, study_id: int, config: Any) -> None:
+        """Replace the recorded configuration, when a study is resumed with other limits or workers."""
+        change = update(StudyRow).where(StudyRow.id == study_id).values(config=_json(config))
+        with self._write("set the study's configuration") as connection:
+            if connection.execute(change).rowcount == 0:
+                raise StoreError(f"{self.place}: no study has id {study_id}")
+
     # What the strategy proposed
 
     def record_ask(
@@ -367,6 +374,20 @@ class Store:
             self._move(connection, trial_id, ("running",), "complete", values)
             _insert_measurements(connection, trial_id, None, measurements)
             _insert_artifacts(connection, trial_id, artifacts)
+
+    def add_measurements(self, trial_id: int, measurements: Sequence[Measurement]) -> None:
+        """More final measurements of a complete trial, e.g. on another image set.
+
+        Raises:
+            StoreError: if the trial isn't complete, or a measurement is already there.
+            ValueError: if a measurement isn't finite.
+        """
+        _check(measurements)
+        with self._write(f"measure trial {trial_id}") as connection:
+            state = connection.scalar(select(TrialRow.state).where(TrialRow.id == trial_id))
+            if state != "complete":
+                raise self._illegal(state, trial_id, ("complete",), "measured again")
+            _insert_measurements(connection, trial_id, None, measurements)
 
     def fail_trial(self, trial_id: int, reason: str, *, seconds: float | None = None) -> None:
         """From waiting or running to failed, with the reason and no score.

@@ -95,7 +95,7 @@ class Architecture:
                 'an architecture is a JSON object with a "topology", e.g. {"topology":"chain",...}'
             )
         topology = data.pop("topology")
-        if topology not in _TOPOLOGY_MODULES:
+        if not isinstance(topology, str) or topology not in _TOPOLOGY_MODULES:
             raise UnknownNameError("topology", str(topology), list(_TOPOLOGY_MODULES))
         import_module(_TOPOLOGY_MODULES[topology])
         cls = Architecture._classes[topology]

@@ -38,24 +38,30 @@ class Entry(Generic[T]):
 
     @cached_property
     def options(self) -> dict[str, inspect.Parameter]:
-        """Keyword-only parameters of the class that an architecture may set, by name."""
+        """Keyword-only parameters of the class that this name leaves free."""
         parameters = inspect.signature(self.target).parameters.values()
         fixed = dict(self.fixed)
-        return {
-            p.name: p
-            for p in parameters
-            if p.kind is p.KEYWORD_ONLY and p.name not in fixed and p.name != "activation"
-        }
+        return {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in fixed}
 
     def create(self, *args: Any, **options: Any) -> T:
         """A new instance.
 
-        Raises: UnknownNameError: for an option that the class doesn't take.
+        Raises: ValueError: for an option that the class doesn't take, or a value that isn't of its
+            default's type.
         """
-        for name in options:
-            if name not in self.options and name != "activation":
+        for name, value in options.items():
+            if name not in self.options:
                 raise UnknownNameError(f"option of '{self.name}'", name, list(self.options))
+            default = self.options[name].default
+            if default is not inspect.Parameter.empty and type(value) is not type(default):
+                expected = type(default).__name__
+                raise ValueError(f"option '{name}' of '{self.name}' is of type {expected}, got {value!r}")
         return self.target(*args, **dict(self.fixed), **options)
+
+
+def _place(target: Callable[..., Any]) -> tuple[str, str]:
+    """Where a class is defined: the same for a class whose module is imported a second time."""
+    return target.__module__, target.__qualname__
 
 
 class Registry(Generic[T]):
@@ -80,7 +86,7 @@ class Registry(Generic[T]):
 
         def register(target: type[T]) -> type[T]:
             taken = self._entries.get(name)
-            if taken is not None and taken.target.__qualname__ != target.__qualname__:
+            if taken is not None and _place(taken.target) != _place(target):
                 raise ValueError(f"{self.noun} '{name}' is registered twice: {taken.target} and {target}")
             self._entries[name] = Entry(name, target, tuple(fixed.items()))
             return target

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from random import Random
 
+from spaces.activations import activation as make_activation
 from spaces.architecture import DIGEST_LENGTH, Architecture, Leaf
 from spaces.blocks import BLOCKS
-from spaces.chain import MINIMUM_WIDTH, decode
+from spaces.chain import FUSIONS, IMAGE_SKIPS, MINIMUM_WIDTH, decode
 from spaces.registry import UnknownNameError
 from spaces.upsamplers import UPSAMPLERS
 
@@ -87,7 +88,8 @@ class Space:
                 f"a genotype of space '{self.name}' has the genes {sorted(self.by_name)}; off: {odd}"
             )
         for name, value in genotype.items():
-            if value not in self.by_name[name].values:
+            # 1 == True == 1.0, but their architectures' JSON differs.
+            if not any(value == v and type(value) is type(v) for v in self.by_name[name].values):
                 raise ValueError(f"gene '{name}' of space '{self.name}' has no value {value!r}")
 
     def decode(self, genotype: Genotype) -> Architecture:
@@ -123,12 +125,18 @@ def chain_space(
         per_position: The kind is chosen for each position; otherwise one kind for all.
         activations: ``paper`` leaves each part its own.
 
-    Raises: ValueError: for an unknown block, upsampler or activation, an empty list, or a width below 4.
+    Raises: ValueError: for an unknown name in a list, an empty list, or a width below 4.
     """
     for kind in blocks:
         BLOCKS[kind]
     for kind in upsamplers:
         UPSAMPLERS[kind]
+    for act in activations:
+        make_activation(act, paper="relu")
+    for noun, modes, known in (("fusion", fusions, FUSIONS), ("image skip", image_skips, IMAGE_SKIPS)):
+        for mode in modes:
+            if mode not in known:
+                raise UnknownNameError(noun, mode, list(known))
     widths, depths = tuple(sorted(set(widths))), tuple(sorted(set(depths)))
     for noun, values, least in (("width", widths, MINIMUM_WIDTH), ("depth", depths, 1)):
         if not values or values[0] < least:

@@ -6,8 +6,8 @@ AIM 2020 (https://arxiv.org/abs/2009.06943), residual blocks of ghost convolutio
 
 Deviations: no batch normalisation (it hurts restoration); the block is residual, two ghost modules with
 an activation between; primary convolutions are 3x3 (``ghost``) or 1x3 then 3x1 (``ghost_1x3``), where
-GhostNet's are 1x1; an
-odd width copies the smaller half; the second module is linear, so that the sum can take both signs. 404NotFound's wiring was not published; theirs may differ.
+GhostNet's are 1x1; an odd width copies the smaller half; the second module is linear, so that the sum can
+take both signs. 404NotFound's wiring was not published; theirs may differ.
 """
 
 from __future__ import annotations

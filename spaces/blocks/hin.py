@@ -1,7 +1,7 @@
 """Half instance normalisation block.
 
 "HINet: Half Instance Normalization Network for Image Restoration", Chen et al., CVPR Workshops 2021,
-https://arxiv.org/abs/2105.06086; original code https://github.com/megvii-model/HINet (BSD-like).
+https://arxiv.org/abs/2105.06086; original code https://github.com/megvii-model/HINet (MIT).
 
 Deviations: in a chain the block keeps its width, where HINet's encoder changes it; an odd width normalises
 the smaller half. Statistics are those of the whole input, so a tile and the whole image differ slightly.
@@ -14,10 +14,13 @@ from torch import Tensor, nn
 
 from spaces.activations import activation as make_activation
 from spaces.blocks import BLOCKS
+from spaces.sizes import SizeRequirements
 
 
 class HalfInstanceNorm(nn.Module):
     """Instance normalisation (affine, no running statistics) of the first half of the channels."""
+
+    size_requirements = SizeRequirements(minimum=2)  # one pixel has no variance; torch raises
 
     def __init__(self, width: int):
         super().__init__()

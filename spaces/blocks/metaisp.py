@@ -1,6 +1,7 @@
-"""MCCB and MSCB: convolutions whose kernels are composed per image from learnt bases.
+"""MCCB and MSCB, meta channel and meta spatial correction blocks, with weights composed per image.
 
-MetaISP, Chen et al., IJCAI 2024. No code was published; the structure is taken from the paper's text.
+"MetaISP: Efficient RAW-to-sRGB Mappings with Merely 1M Parameters", Chen et al., IJCAI 2024, pages 686-694,
+https://www.ijcai.org/proceedings/2024/. No code was published; the structure is taken from the paper's text.
 
 Both: layer normalisation, 3x3 convolution and GELU give X; a 1x1 convolution gives Y with K channels; a
 predictor p gives N weights per image from X.
@@ -61,7 +62,7 @@ class _Composed(nn.Module):
 
 @BLOCKS.add("mccb")
 class MCCB(_Composed):
-    """Meta channel-composed convolution block: channels mixed by a matrix composed per image (MetaISP).
+    """Meta channel correction block: channels mixed by a matrix composed per image (MetaISP).
 
     Args:
         channels: K, the channels of Y; 0 for the width.
@@ -80,7 +81,7 @@ class MCCB(_Composed):
 
 @BLOCKS.add("mscb")
 class MSCB(_Composed):
-    """Meta spatial-composed convolution block: pixels weighed by cosine with a composed vector (MetaISP).
+    """Meta spatial correction block: pixels weighed by cosine with a composed vector (MetaISP).
 
     Args:
         channels: K, the channels of Y; 0 for the width.

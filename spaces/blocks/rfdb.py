@@ -5,8 +5,8 @@ https://arxiv.org/abs/2009.11551; original code https://github.com/njulj/RFDN (M
 are kept.
 Deviations: none; like the original code, and unlike the paper's figure, there is no skip around the block.
 
-Efficient RFDB: "Gamma-enhanced Spatial Attention Network / NTIRE 2022 HDR challenge report" (Pérez-Pellitero
-et al., 2022, https://arxiv.org/abs/2205.12633), entry of team ALONG: every 3x3 becomes a depthwise 3x3 and a
+Efficient RFDB: "NTIRE 2022 Challenge on High Dynamic Range Imaging: Methods and Results" (Pérez-Pellitero et
+al., 2022, https://arxiv.org/abs/2205.12633), entry of team ALONG: every 3x3 becomes a depthwise 3x3 and a
 1x1 convolution, and SiLU replaces LeakyReLU. No code was published. Our reading: depthwise first, without an
 activation between; the 3x3 convolutions of ESA's low-resolution branch are separated too, its strided one
 is not.

@@ -1,0 +1,51 @@
+"""Takes trained trials out of a study: their weights, verified, and exported files with model cards."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from results.card import model_card
+from results.export import Exported, Format, export, load_network
+from results.schema import Artifact, Study, Trial
+from results.store import Store
+from spaces.architecture import Architecture
+from spaces.task import Task
+
+
+def weights_path(store: Store, trial: Trial) -> Path:
+    """Where a complete trial's weights are.
+
+    Raises: ValueError: if it has none, or the file isn't what was recorded.
+    """
+    found = store.artifacts(trial.id, kind="weights")
+    if not found:
+        reason = f" ({trial.reason})" if trial.reason else ""
+        raise ValueError(f"trial {trial.number} is {trial.state}{reason}: it has no weights")
+    return verified(found[-1])
+
+
+def verified(artifact: Artifact) -> Path:
+    """The artifact's path.
+
+    Raises: ValueError: if the file is missing or has changed since it was recorded.
+    """
+    path = Path(artifact.path)
+    if not path.exists():
+        raise ValueError(f"{artifact.kind} {path} is missing; was the folder moved?")
+    if hashlib.sha256(path.read_bytes()).hexdigest() != artifact.sha256:
+        raise ValueError(f"{artifact.kind} {path} has changed since it was recorded (SHA-256 differs)")
+    return path
+
+
+def export_trial(
+    store: Store, study: Study, trial: Trial, task: Task, path: Path, form: Format
+) -> tuple[Exported, Path]:
+    """Export a trial with its model card beside it, and put the file on record."""
+    architecture = Architecture.from_json(trial.architecture)
+    network = load_network(architecture, task, weights_path(store, trial))
+    exported = export(network, architecture, task, path, form)
+    card = path.with_suffix(".md")
+    card.write_text(model_card(study, trial, exported, trial.measurements))
+    store.add_artifact(trial.id, Artifact(form, str(path), exported.sha256, exported.bytes))
+    return exported, card

@@ -1,0 +1,147 @@
+"""Tables for the terminal, and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from results.overview import GIGA, Overview, baseline_value, cost_key, rows
+from results.schema import Artifact, Rung, StudySummary, Trial
+from spaces.architecture import Architecture
+
+
+def front_table(found: Overview) -> RenderableType:
+    """The front by rising cost, with the protocols that its numbers were taken under."""
+    states = Counter(trial.state for trial in found.trials)
+    study = found.study
+    title = (
+        f"{study.name}: {study.task}, {study.strategy}, seed {study.seed}, "
+        f"{states['complete']} of {len(found.trials)} trials complete"
+        + (f", {states['failed']} failed" if states["failed"] else "")
+    )
+    if not found.front.members or found.front.quality is None:
+        return Text(f"{title}\nno complete trial yet, so there is no front")
+    quality = found.front.quality
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for heading in ("trial", "architecture"):
+        table.add_column(heading, overflow="fold")
+    for heading in (
+        "GMACs",
+        "params",
+        "acts [M]",
+        f"{quality.name} [{quality.unit}]",
+        f"over {found.baseline[0]}",
+    ):
+        table.add_column(heading, justify="right")
+    records = rows(found)
+    tested = f"test_{quality.name}"
+    if any(tested in r for r in records):
+        table.add_column(f"test {quality.name}", justify="right")
+    for record in records:
+        cells = [
+            str(record["trial"]),
+            record["architecture"],
+            f"{record['gmacs']:.3f}",
+            f"{record['parameters'] or 0:,.0f}",
+            f"{(record['activations'] or 0) / 1e6:.1f}",
+            f"{record[quality.name]:.3f}",
+            f"{record[f'{quality.name}_gain']:+.3f}",
+        ]
+        if tested in record:
+            cells.append(f"{record[tested]:.3f}")
+        table.add_row(*cells)
+    return Group(table, Text("\n".join(_footnotes(found, records, tested)), style="dim"))
+
+
+def _footnotes(found: Overview, records: list[dict[str, Any]], tested: str) -> list[str]:
+    front = found.front
+    assert front.quality is not None
+    label, baseline = found.baseline
+    notes = [
+        f"{front.quality.name}: {front.quality.protocol}; {label} {baseline:.3f}",
+        f"GMACs: {cost_key(found.study)[1]}",
+    ]
+    protocol = next((r["test_protocol"] for r in records if tested in r), None)
+    if protocol is not None:
+        objective, _ = found.study.data["objective"]
+        name = found.study.data["test"]["name"]
+        measured = found.study.data["baseline"]["measurements"]
+        protocol = next(
+            m["protocol"] for m in measured if m["name"] == objective and f" on {name} (" in m["protocol"]
+        )
+        test = baseline_value(found.study, objective, protocol)
+        notes.append(f"test {objective}: {protocol}; {label} {test:.3f}; never used to choose")
+    if front.reference is not None and front.hypervolume is not None:
+        reference = front.reference
+        notes.append(
+            f"hypervolume {front.hypervolume / GIGA:.4f} GMACs x {front.quality.unit} from "
+            f"({reference.cost / GIGA:g} GMACs, {reference.quality:.3f} {front.quality.unit}): {reference.meaning}"
+        )
+    return notes
+
+
+def front_csv(found: Overview) -> str:
+    """The front's records with a header; empty where there is none."""
+    records = rows(found)
+    if not records:
+        return ""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(key for r in records for key in r)))
+    writer.writeheader()
+    writer.writerows(records)
+    return text.getvalue()
+
+
+def studies_table(summaries: tuple[StudySummary, ...]) -> Table:
+    """All studies with what has come of them."""
+    table = Table()
+    for heading in ("study", "task", "strategy", "budget", "state", "trials", "failed", "best", "made"):
+        table.add_column(heading, justify="right" if heading in ("trials", "failed", "best") else "left")
+    for summary in summaries:
+        study = summary.study
+        metric, protocol = study.data["objective"]
+        best = next((m for m in summary.best if m.key == (metric, protocol)), None)
+        table.add_row(
+            study.name,
+            study.task,
+            study.strategy,
+            f"{study.config['gmacs'] or study.config['max_gmacs']} GMACs",
+            study.state,
+            f"{summary.complete}/{summary.trials}",
+            str(summary.failed),
+            "" if best is None else f"{best.value:.3f} {best.unit}",
+            f"{study.created_at:%Y-%m-%d %H:%M}",
+        )
+    return table
+
+
+def trial_view(trial: Trial, rungs: tuple[Rung, ...], artifacts: tuple[Artifact, ...]) -> RenderableType:
+    """Everything on record of one trial."""
+    architecture = Architecture.from_json(trial.architecture)
+    lines = [
+        f"trial {trial.number}  {architecture.label}  [{trial.digest}]",
+        f"{trial.stage}, {trial.state}" + (f": {trial.reason}" if trial.reason else ""),
+        f"attempts {trial.attempts}" + ("" if trial.seconds is None else f", trained {trial.seconds:.1f} s"),
+        f"parent {'none' if trial.parent_id is None else trial.parent_id}",
+        f"architecture {trial.architecture}",
+    ]
+    parts: list[RenderableType] = [Text("\n".join(lines))]
+    if trial.measurements:
+        table = Table("measurement", "value", "unit", "protocol")
+        for m in trial.measurements:
+            table.add_row(m.name, f"{m.value:,.4f}".rstrip("0").rstrip("."), m.unit, m.protocol)
+        parts.append(table)
+    if rungs:
+        table = Table("step", "loss", "seconds", "scores")
+        for rung in rungs:
+            scores = ", ".join(f"{m.name} {m.value:.3f}" for m in rung.measurements)
+            table.add_row(str(rung.step), f"{rung.loss:.5f}", f"{rung.seconds:.1f}", scores)
+        parts.append(table)
+    parts += [Text(f"{a.kind}: {a.path} ({a.bytes:,} bytes, SHA-256 {a.sha256})") for a in artifacts]
+    return Group(*parts)

@@ -1,0 +1,392 @@
+"""The command line. Each command imports what it needs, so that reading results starts without torch."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+
+app = typer.Typer(
+    name="pixelfront",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Architecture search for image-restoration networks under a hard compute budget.\n\n"
+    "Start with **search**; then look at **front**, **show** a trial, and **export** the winner.",
+)
+
+Runs = Annotated[Path, typer.Option("--runs", help="Folder of the studies' files.", envvar="PIXELFRONT_RUNS")]
+Db = Annotated[
+    str | None,
+    typer.Option(
+        "--db", help="Store: a file or a database URL [default: RUNS/pixelfront.db]", envvar="PIXELFRONT_DB"
+    ),
+]
+StudyName = Annotated[str, typer.Argument(help="The study; 'pixelfront studies' lists them.")]
+RUNS = Path("runs")
+
+BUDGET, SPACE, DATA, TRAIN, WHERE = "Budget", "Space", "Data", "Training", "Where it runs"
+
+
+@app.command()
+def search(
+    max_gmacs: Annotated[
+        float | None,
+        typer.Option(
+            "--max-gmacs", help="Hard limit on GMACs at the task's input size.", rich_help_panel=BUDGET
+        ),
+    ] = None,
+    gmacs: Annotated[
+        str | None,
+        typer.Option(
+            "--gmacs",
+            metavar="A:B",
+            help="A band of GMACs instead: widths are solved for.",
+            rich_help_panel=BUDGET,
+        ),
+    ] = None,
+    convention: Annotated[
+        str | None, typer.Option(help="How MACs count: exact, challenge or bias.", rich_help_panel=BUDGET)
+    ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            help="Architectures to train [default: 20, or no limit with --time].", rich_help_panel=BUDGET
+        ),
+    ] = None,
+    time: Annotated[
+        str | None,
+        typer.Option(
+            help="Wall time, e.g. 90s, 6m, 1h30m; whichever limit is first.", rich_help_panel=BUDGET
+        ),
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="sr-x2, sr-x3 or sr-x4 [default: sr-x4].")] = None,
+    study: Annotated[str | None, typer.Option(help="Name of the study [default: TASK-NUMBER].")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with --study.")] = False,
+    config: Annotated[Path | None, typer.Option(help="A TOML file; flags override it.")] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="tpe, nsga2, nsga3, gp or random [default: tpe].")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="One seed, one sequence of architectures [default: 0].")
+    ] = None,
+    objective: Annotated[str | None, typer.Option(help="psnr_y or psnr_rgb [default: psnr_y].")] = None,
+    window: Annotated[
+        int | None,
+        typer.Option(
+            help="Trials asked for before the first is told; bounds the workers in use [default: 8]."
+        ),
+    ] = None,
+    space: Annotated[
+        str | None, typer.Option(help="sr-card or sr-all [default: sr-card].", rich_help_panel=SPACE)
+    ] = None,
+    blocks: Annotated[
+        str | None,
+        typer.Option(help="Block kinds, e.g. rfdb,ghost; see 'pixelfront blocks'.", rich_help_panel=SPACE),
+    ] = None,
+    widths: Annotated[
+        str | None, typer.Option(help="FIRST:LAST[:STEP] or a list A,B,C.", rich_help_panel=SPACE)
+    ] = None,
+    depths: Annotated[
+        str | None, typer.Option(help="FIRST:LAST[:STEP] or a list A,B,C.", rich_help_panel=SPACE)
+    ] = None,
+    upsamplers: Annotated[str | None, typer.Option(help="Upsampler kinds.", rich_help_panel=SPACE)] = None,
+    same_block: Annotated[
+        bool | None,
+        typer.Option("--same-block", help="One block kind for all positions.", rich_help_panel=SPACE),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder of training images [default: embedded photographs].", rich_help_panel=DATA),
+    ] = None,
+    data_lr: Annotated[
+        Path | None,
+        typer.Option("--data-lr", help="Their LR images, if they aren't to be made.", rich_help_panel=DATA),
+    ] = None,
+    val: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that the search scores on [default: a tenth of --data].", rich_help_panel=DATA
+        ),
+    ] = None,
+    val_lr: Annotated[
+        Path | None, typer.Option("--val-lr", help="Their LR images.", rich_help_panel=DATA)
+    ] = None,
+    test: Annotated[
+        Path | None, typer.Option(help="Folder that only the final front is scored on.", rich_help_panel=DATA)
+    ] = None,
+    test_lr: Annotated[
+        Path | None, typer.Option("--test-lr", help="Their LR images.", rich_help_panel=DATA)
+    ] = None,
+    skip_bad_images: Annotated[
+        bool | None,
+        typer.Option("--skip-bad-images", help="Leave out images that can't be used.", rich_help_panel=DATA),
+    ] = None,
+    allow_near_duplicates: Annotated[
+        bool | None,
+        typer.Option(
+            "--allow-near-duplicates",
+            help="Train on pictures that look like held-out ones.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Steps a trial [default: 1000].", rich_help_panel=TRAIN)
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Patches a step [default: 16].", rich_help_panel=TRAIN)
+    ] = None,
+    patch: Annotated[
+        int | None,
+        typer.Option(help="Side of an input patch in pixels [default: 24].", rich_help_panel=TRAIN),
+    ] = None,
+    lr: Annotated[
+        float | None, typer.Option("--lr", help="Learning rate [default: 0.002].", rich_help_panel=TRAIN)
+    ] = None,
+    rungs: Annotated[
+        int | None,
+        typer.Option(help="Times that a trial is scored and saved [default: 4].", rich_help_panel=TRAIN),
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="auto, float32 or bfloat16.", rich_help_panel=TRAIN)
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Trials at a time [default: as many as fit].", rich_help_panel=WHERE)
+    ] = None,
+    cpus: Annotated[
+        float | None, typer.Option(help="CPUs per trial [default: 1].", rich_help_panel=WHERE)
+    ] = None,
+    gpus: Annotated[
+        float | None,
+        typer.Option(help="GPUs per trial; fractions share one [default: 0].", rich_help_panel=WHERE),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Torch threads per trial [default: 1].", rich_help_panel=WHERE)
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.", rich_help_panel=WHERE)] = None,
+    ray_address: Annotated[
+        str | None, typer.Option("--ray-address", help="A Ray cluster, HOST:PORT.", rich_help_panel=WHERE)
+    ] = None,
+    retries: Annotated[
+        int | None, typer.Option(help="Tries again after a lost worker [default: 2].", rich_help_panel=WHERE)
+    ] = None,
+    runs: Runs = RUNS,
+    db: Db = None,
+    no_finish: Annotated[
+        bool, typer.Option("--no-finish", help="No test scores, pictures and export at the end.")
+    ] = False,
+) -> None:
+    """Search for the Pareto front of PSNR against GMACs under a compute budget.
+
+    Ends with the front, front.png, a side-by-side picture and the winner as a checked ONNX file.
+    """
+    from search.config import load
+    from search.run import run_search
+
+    flags: dict[str, Any] = {
+        "task": task,
+        "strategy": strategy,
+        "seed": seed,
+        "objective": objective,
+        "max_gmacs": max_gmacs,
+        "gmacs": gmacs,
+        "convention": convention,
+        "trials": trials,
+        "time": time,
+        "window": window,
+        "space.name": space,
+        "space.blocks": blocks,
+        "space.widths": widths,
+        "space.depths": depths,
+        "space.upsamplers": upsamplers,
+        "space.per_position": None if same_block is None else not same_block,
+        "data.train": data,
+        "data.train_inputs": data_lr,
+        "data.validation": val,
+        "data.validation_inputs": val_lr,
+        "data.test": test,
+        "data.test_inputs": test_lr,
+        "data.skip_bad_images": skip_bad_images,
+        "data.allow_near_duplicates": allow_near_duplicates,
+        "training.steps": steps,
+        "training.batch": batch,
+        "training.patch": patch,
+        "training.learning_rate": lr,
+        "training.rungs": rungs,
+        "training.precision": precision,
+        "workers.number": workers,
+        "workers.cpus": cpus,
+        "workers.gpus": gpus,
+        "workers.threads": threads,
+        "workers.device": device,
+        "workers.ray_address": ray_address,
+        "workers.retries": retries,
+    }
+    run_search(
+        load(config, flags),
+        place=_place(runs, db),
+        study=study,
+        resume=resume,
+        stem=config.stem if config else None,
+        console=Console(),
+        finish=not no_finish,
+    )
+
+
+@app.command()
+def front(
+    study: StudyName,
+    json: Annotated[bool, typer.Option("--json", help="JSON to standard output.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="CSV to standard output.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Write a figure (png, pdf or svg).")] = None,
+    runs: Runs = RUNS,
+    db: Db = None,
+) -> None:
+    """Print a study's Pareto front."""
+    from results import overview, tables
+
+    with _open(runs, db) as store:
+        found = overview.overview(store, study)
+    if json:
+        typer.echo(overview.as_json(found))
+    elif csv:
+        typer.echo(tables.front_csv(found), nl=False)
+    else:
+        Console().print(tables.front_table(found))
+    if plot:
+        from results.figures import save_front_figure
+
+        if not found.front.members:
+            raise ValueError(f"study '{study}' has no complete trial yet, so there is nothing to plot")
+        typer.echo(save_front_figure(found, plot), err=True)
+
+
+@app.command()
+def studies(runs: Runs = RUNS, db: Db = None) -> None:
+    """List all studies."""
+    from results.tables import studies_table
+
+    with _open(runs, db) as store:
+        Console().print(studies_table(store.studies()))
+
+
+@app.command()
+def show(
+    study: StudyName,
+    trial: Annotated[int, typer.Argument(help="Its number.")],
+    runs: Runs = RUNS,
+    db: Db = None,
+) -> None:
+    """Print everything on record of one trial."""
+    from results.tables import trial_view
+
+    with _open(runs, db) as store:
+        record = store.study(study)
+        found = store.trial(record.id, trial)
+        Console().print(
+            trial_view(found, store.rungs(record.id, trial_id=found.id), store.artifacts(found.id))
+        )
+
+
+@app.command()
+def export(
+    study: StudyName,
+    trial: Annotated[
+        str, typer.Argument(help="Its number, or 'best': the highest quality within the budget.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")],
+    format: Annotated[
+        Literal["onnx", "pt2", "safetensors"] | None, typer.Option(help="[default: by the file's suffix]")
+    ] = None,
+    runs: Runs = RUNS,
+    db: Db = None,
+) -> None:
+    """Write a trial's network to a file, checked against PyTorch, with a model card beside it."""
+    from evaluators.tasks import get_task
+    from results.export import format_of
+    from results.handover import export_trial
+    from results.overview import overview
+
+    with _open(runs, db) as store:
+        record = store.study(study)
+        if trial == "best":
+            chosen = overview(store, study).best
+        elif trial.isdecimal():
+            chosen = store.trial(record.id, int(trial))
+        else:
+            raise ValueError(f"a trial is a number or 'best', got '{trial}'")
+        exported, card = export_trial(store, record, chosen, get_task(record.task).interface, output, format or format_of(output))
+    sizes = ", ".join(f"{h}x{w}" for h, w in exported.sizes)
+    typer.echo(
+        f"{exported.path}: {exported.bytes:,} bytes, at most {exported.max_error:.1g} from PyTorch at {sizes}"
+    )
+    typer.echo(f"{card}: model card")
+
+
+@app.command()
+def profile(
+    architecture: Annotated[
+        str, typer.Argument(help="A published network's name, or a file with an architecture's JSON.")
+    ],
+    input: Annotated[
+        str | None, typer.Option(metavar="CxHxW", help="Input size [default: the task's, 3x256x256].")
+    ] = None,
+    task: Annotated[str, typer.Option(help="The task that it is built for.")] = "sr-x4",
+    convention: Annotated[str, typer.Option(help="How MACs count: exact, challenge or bias.")] = "exact",
+    json: Annotated[bool, typer.Option("--json", help="JSON to standard output.")] = False,
+) -> None:
+    """Print the exact cost of an architecture, part by part, without training or allocating it."""
+    from search.inspect import profile_json, profile_table
+
+    if json:
+        typer.echo(profile_json(architecture, task, input, convention))
+    else:
+        Console().print(profile_table(architecture, task, input, convention))
+
+
+@app.command()
+def blocks(
+    task: Annotated[str, typer.Option(help="Costs are quoted at this task's input size.")] = "sr-x4",
+    widths: Annotated[str, typer.Option(help="Widths to quote costs at.")] = "16,32,64",
+) -> None:
+    """List what the space offers: blocks and upsamplers with their cost per width."""
+    from search.inspect import blocks_table
+
+    Console().print(blocks_table(task, widths))
+
+
+def _place(runs: Path, db: str | None) -> Any:
+    from search.run import Place
+
+    return Place(db or str(runs / "pixelfront.db"), runs)
+
+
+def _open(runs: Path, db: str | None) -> Any:
+    from results.store import Store
+
+    return Store.open(db or str(runs / "pixelfront.db"), create=False)
+
+
+def main() -> None:
+    """Entry point: usage errors and bad input are one message on standard error and exit code 2."""
+    debug = "--debug" in sys.argv or bool(os.environ.get("PIXELFRONT_DEBUG"))
+    sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    try:
+        app()
+    except (ValueError, OSError, RuntimeError) as error:
+        if debug:
+            raise
+        if isinstance(error, RuntimeError) and not _is_told(error):
+            raise
+        typer.echo(f"pixelfront: {error}", err=True)
+        sys.exit(2)
+
+
+def _is_told(error: RuntimeError) -> bool:
+    """Whether a runtime error is one of ours, worded for the user."""
+    return type(error).__module__.partition(".")[0] in ("search", "spaces", "evaluators", "results")

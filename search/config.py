@@ -1,0 +1,289 @@
+"""The configuration of a search: TOML, flags and defaults, checked and resolved in one place."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from spaces.cost import Convention
+from spaces.registry import UnknownNameError
+
+Objective = Literal["psnr_y", "psnr_rgb"]
+
+
+class ConfigError(ValueError):
+    """A configuration that can't be used; the message names the key."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SpaceSection(_Section):
+    """What is searched: a named space, or one with some of its lists changed."""
+
+    name: str = "sr-card"
+    blocks: tuple[str, ...] | None = None
+    widths: tuple[int, ...] | None = None
+    depths: tuple[int, ...] | None = None
+    upsamplers: tuple[str, ...] | None = None
+    fusions: tuple[Literal["plain", "concat"], ...] | None = None
+    feature_skips: tuple[bool, ...] | None = None
+    image_skips: tuple[Literal["none", "nearest", "bilinear"], ...] | None = None
+    activations: tuple[str, ...] | None = None
+    per_position: bool = True
+
+    @field_validator("widths", "depths", mode="before")
+    @classmethod
+    def _expand(cls, value: Any) -> Any:
+        return integers(value) if isinstance(value, str) else value
+
+    @field_validator("blocks", "upsamplers", "activations", "fusions", "image_skips", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
+class DataSection(_Section):
+    """Folders of images; without any, the embedded photographs."""
+
+    train: Path | None = None
+    train_inputs: Path | None = None
+    validation: Path | None = None
+    validation_inputs: Path | None = None
+    test: Path | None = None
+    test_inputs: Path | None = None
+    skip_bad_images: bool = False
+    allow_near_duplicates: bool = False
+
+
+class TrainingSection(_Section):
+    """How every trial is trained."""
+
+    steps: int = Field(1000, ge=1)
+    batch: int = Field(16, ge=1)
+    patch: int = Field(24, ge=1)
+    learning_rate: float = Field(2e-3, gt=0)
+    ema: float = Field(0.999, ge=0, lt=1)
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    rungs: int = Field(4, ge=1)
+
+
+class WorkersSection(_Section):
+    """Where trials run. These may change when a study is resumed."""
+
+    number: int | None = Field(None, ge=1)
+    cpus: float = Field(1.0, gt=0)
+    gpus: float = Field(0.0, ge=0)
+    threads: int = Field(1, ge=1)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    ray_address: str | None = None
+    retries: int = Field(2, ge=0)
+
+
+class SearchConfig(_Section):
+    """Everything that a search is a function of."""
+
+    task: str = "sr-x4"
+    strategy: str = "tpe"
+    seed: int = Field(0, ge=0)
+    objective: Objective = "psnr_y"
+    max_gmacs: float | None = Field(None, gt=0)
+    gmacs: str | None = None
+    convention: Convention = "exact"
+    trials: int | None = Field(None, ge=1)
+    time: str | None = None
+    window: int = Field(8, ge=1)
+    space: SpaceSection = SpaceSection()
+    data: DataSection = DataSection()
+    training: TrainingSection = TrainingSection()
+    workers: WorkersSection = WorkersSection()
+
+    @field_validator("time")
+    @classmethod
+    def _time(cls, value: str | None) -> str | None:
+        if value is not None:
+            seconds(value)
+        return value
+
+    @field_validator("gmacs")
+    @classmethod
+    def _gmacs(cls, value: str | None) -> str | None:
+        if value is not None:
+            band(value)
+        return value
+
+    @model_validator(mode="after")
+    def _budget(self) -> SearchConfig:
+        if (self.max_gmacs is None) == (self.gmacs is None):
+            got = "neither" if self.gmacs is None else "both"
+            raise ValueError(f"give the compute budget: either --max-gmacs G or --gmacs A:B, got {got}")
+        return self
+
+    @property
+    def band(self) -> tuple[float, float]:
+        """Lower (0 for none) and upper limit in GMACs."""
+        if self.gmacs is not None:
+            return band(self.gmacs)
+        assert self.max_gmacs is not None
+        return 0.0, self.max_gmacs
+
+    @property
+    def seconds(self) -> float | None:
+        """The wall-time budget."""
+        return None if self.time is None else seconds(self.time)
+
+
+# What may differ when a study is resumed: how far and where, not what.
+RESUMABLE = {"trials", "time", "workers"}
+
+
+def load(path: Path | None, flags: Mapping[str, Any]) -> dict[str, Any]:
+    """What a TOML file and flags say, flags first; keys are dotted (``training.steps``).
+
+    Args:
+        flags: None means "not given".
+
+    Raises: ConfigError: if the file can't be read or isn't TOML.
+    """
+    said: dict[str, Any] = {}
+    if path is not None:
+        try:
+            said = _flat(tomllib.loads(path.read_text()))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"--config {path}: can't be read: {error}") from error
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"--config {path}: not TOML: {error}") from error
+    given = {key: value for key, value in flags.items() if value is not None}
+    # A limit given as a flag replaces the file's, of either kind.
+    if {"max_gmacs", "gmacs"} & given.keys():
+        said = {key: value for key, value in said.items() if key not in ("max_gmacs", "gmacs")}
+    return said | given
+
+
+def resolve(said: Mapping[str, Any]) -> SearchConfig:
+    """The whole configuration.
+
+    Raises: ConfigError: for an unknown key (with the nearest) or a value that doesn't fit.
+    """
+    known = _keys(SearchConfig)
+    for key in said:
+        if key not in known:
+            raise ConfigError(str(UnknownNameError("configuration key", key, known)))
+    try:
+        return SearchConfig.model_validate(_nested(said))
+    except ValidationError as error:
+        raise ConfigError("; ".join(_told(problem) for problem in error.errors())) from None
+
+
+def difference(study: Mapping[str, Any], said: Mapping[str, Any]) -> list[str]:
+    """What was said that the study's recorded configuration contradicts, a line each."""
+    wanted = _flat(resolve({**_budget_free(study, said), **said}).model_dump(mode="json"))
+    have = _flat(study)
+    return [
+        f"{key}: the study has {have.get(key)!r}, now {wanted[key]!r}"
+        for key in wanted
+        if key.partition(".")[0] not in RESUMABLE and wanted[key] != have.get(key)
+    ]
+
+
+def _budget_free(study: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+    """The study's values, without its limits where another was said."""
+    limits = {"max_gmacs", "gmacs"}
+    said_limit = limits & set(said)
+    return {k: v for k, v in _flat(study).items() if v is not None and not (k in limits and said_limit)}
+
+
+def resumed(study: Mapping[str, Any], said: Mapping[str, Any]) -> SearchConfig:
+    """The study's configuration with what may change on resuming taken from ``said``.
+
+    Raises: ConfigError: if something else differs; shows the difference.
+    """
+    differing = difference(study, said)
+    if differing:
+        raise ConfigError("the study can't be resumed with another setting:\n  " + "\n  ".join(differing))
+    return resolve({**_budget_free(study, said), **said})
+
+
+def integers(text: str) -> tuple[int, ...]:
+    """``8:64:4`` (both ends included), ``8:64``, or ``8,16,32``.
+
+    Raises: ValueError: for anything else.
+    """
+    if re.fullmatch(r"\d+(,\d+)*", text):
+        return tuple(int(part) for part in text.split(","))
+    found = re.fullmatch(r"(\d+):(\d+)(?::(\d+))?", text)
+    if found is None or int(found[1]) > int(found[2]) or found[3] == "0":
+        raise ValueError(f"a range is FIRST:LAST[:STEP] or a list A,B,C, got '{text}'")
+    return tuple(range(int(found[1]), int(found[2]) + 1, int(found[3] or 1)))
+
+
+def seconds(text: str) -> float:
+    """Seconds in ``90``, ``90s``, ``6m``, ``1.5h`` or ``1h30m``.
+
+    Raises: ValueError: for anything else.
+    """
+    factors = {"h": 3600, "m": 60, "s": 1}
+    parts = re.findall(r"(\d+(?:\.\d+)?)([hms]?)", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError(f"a time is like 90s, 6m, 1.5h or 1h30m, got '{text}'")
+    total = sum(float(number) * factors[unit or "s"] for number, unit in parts)
+    if total <= 0:
+        raise ValueError(f"a time budget is positive, got '{text}'")
+    return total
+
+
+def band(text: str) -> tuple[float, float]:
+    """Both ends of ``A:B``.
+
+    Raises: ValueError: unless 0 <= A < B.
+    """
+    try:
+        low, high = (float(part) for part in text.split(":"))
+    except ValueError:
+        raise ValueError(f"a band is A:B in GMACs, got '{text}'") from None
+    if not 0 <= low < high:
+        raise ValueError(f"a band A:B needs 0 <= A < B, got '{text}'")
+    return low, high
+
+
+def _keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    keys = []
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            keys += _keys(field.annotation, f"{name}.")
+        else:
+            keys.append(prefix + name)
+    return keys
+
+
+def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for key, value in flat.items():
+        section, _, name = key.rpartition(".")
+        if section:
+            nested.setdefault(section, {})[name] = value
+        else:
+            nested[name] = value
+    return nested
+
+
+def _told(problem: Any) -> str:
+    where = ".".join(str(part) for part in problem["loc"])
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{where}: {message}, got {problem['input']!r}" if where and "got" not in message else message

@@ -1,0 +1,146 @@
+"""What the space offers and what an architecture costs, for the command line."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from evaluators.tasks import get_task
+from search.config import integers
+from spaces.architecture import Architecture
+from spaces.baselines import BASELINES, baseline
+from spaces.blocks import BLOCKS
+from spaces.build import part_costs
+from spaces.cost import CONVENTIONS, Cost
+from spaces.parts import Part, part_cost
+from spaces.registry import Entry, UnknownNameError
+from spaces.task import Task
+from spaces.upsamplers import UPSAMPLERS
+
+
+def find_architecture(text: str) -> tuple[str, Architecture]:
+    """A published network by name, or the architecture in a JSON file; with what to call it.
+
+    Raises: ValueError: if it is neither.
+    """
+    path = Path(text)
+    if path.suffix == ".json" or path.exists():
+        try:
+            return path.stem, Architecture.from_json(path.read_text())
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"architecture {path}: can't be read: {error}") from error
+        except ValueError as error:
+            raise ValueError(f"architecture {path}: {error}") from error
+    if text not in BASELINES:
+        raise UnknownNameError("published network (and no such file)", text, list(BASELINES))
+    return text, baseline(text)
+
+
+def input_size(text: str | None, task: Task) -> tuple[int, int]:
+    """(H, W) of ``CxHxW``; the task's own without a text.
+
+    Raises: ValueError: for another form, or other channels than the task's.
+    """
+    if text is None:
+        return task.cost_input[1:]
+    found = re.fullmatch(r"(\d+)x(\d+)x(\d+)", text)
+    if found is None or int(found[1]) != task.in_channels or "0" in found.groups():
+        raise ValueError(f"--input is CxHxW with {task.in_channels} channels, e.g. 3x256x256, got '{text}'")
+    return int(found[2]), int(found[3])
+
+
+def profile_json(text: str, task_name: str, size: str | None, convention: str) -> str:
+    """The cost as JSON: total and per part."""
+    task = get_task(task_name).interface
+    height, width = input_size(size, task)
+    name, architecture = find_architecture(text)
+    costs = part_costs(architecture, task, size=(height, width))
+    total = sum(costs.values(), Cost())
+    record = {
+        "name": name,
+        "architecture": json.loads(architecture.to_json()),
+        "digest": architecture.digest,
+        "task": task_name,
+        "input": f"{task.in_channels}x{height}x{width}",
+        "convention": convention,
+        "total": _record(total, convention),
+        "parts": {part: _record(found, convention) for part, found in costs.items()},
+    }
+    return json.dumps(record, indent=2)
+
+
+def profile_table(text: str, task_name: str, size: str | None, convention: str) -> RenderableType:
+    """The cost as a table: a line per part and the total."""
+    task = get_task(task_name).interface
+    height, width = input_size(size, task)
+    name, architecture = find_architecture(text)
+    costs = part_costs(architecture, task, size=(height, width))
+    total = sum(costs.values(), Cost())
+    table = Table(
+        title=f"{name}: {architecture.label} at {task.in_channels}x{height}x{width}", title_justify="left"
+    )
+    for heading in ("part", "GMACs", "%", "parameters", "activations [M]", "convolutions"):
+        table.add_column(heading, justify="left" if heading == "part" else "right")
+    for part, found in costs.items():
+        table.add_row(*_cells(part, found, total, convention))
+    table.add_section()
+    table.add_row(*_cells("total", total, total, convention), style="bold")
+    other = ", ".join(f"{c} {total.gmacs(c):.4f}" for c in CONVENTIONS)
+    return Group(table, Text(f"GMACs by convention: {other}; shown: {convention}", style="dim"))
+
+
+def blocks_table(task_name: str, widths: str) -> RenderableType:
+    """Blocks and upsamplers with their cost per width at the task's input size."""
+    task = get_task(task_name).interface
+    columns = integers(widths)
+    at = "x".join(map(str, task.cost_input))
+    block_table = Table(title=f"Blocks: GMACs at {at}, per width", title_justify="left")
+    upsampler_table = Table(
+        title=f"Upsamplers: GMACs of {task_name} at {at}, per width", title_justify="left"
+    )
+    for table, names, registry in ((block_table, BLOCKS, BLOCKS), (upsampler_table, UPSAMPLERS, UPSAMPLERS)):
+        table.add_column("name", no_wrap=True)
+        for width in columns:
+            table.add_column(str(width), justify="right")
+        table.add_column("what it is")
+        for name in names:
+            arguments = (task.out_channels, task.scale) if registry is UPSAMPLERS else ()
+            costs = [_part_gmacs(registry[name], width, arguments, task) for width in columns]
+            table.add_row(name, *(f"{gmacs:.3f}" for gmacs in costs), _told(registry[name]))
+    return Group(block_table, upsampler_table)
+
+
+def _part_gmacs(entry: Entry, width: int, arguments: tuple[int, ...], task: Task) -> float:
+    part = Part(entry.create, (width, *arguments), width)
+    return part_cost(part, *task.cost_input[1:]).gmacs()
+
+
+def _told(entry: Entry) -> str:
+    fixed = ", ".join(f"{name}={value}" for name, value in entry.fixed)
+    return entry.summary + (f" [dim]{fixed}[/dim]" if fixed else "")
+
+
+def _record(found: Cost, convention: str) -> dict[str, float]:
+    return {
+        "gmacs": found.gmacs(convention),  # type: ignore[arg-type]
+        "parameters": found.parameters,
+        "activations": found.activations,
+        "convolutions": found.convolutions,
+    }
+
+
+def _cells(name: str, found: Cost, total: Cost, convention: str) -> tuple[str, ...]:
+    gmacs, whole = found.gmacs(convention), total.gmacs(convention)  # type: ignore[arg-type]
+    return (
+        name,
+        f"{gmacs:.4f}",
+        f"{100 * gmacs / whole:.1f}",
+        f"{found.parameters:,}",
+        f"{found.activations / 1e6:.4f}",
+        str(found.convolutions),
+    )

@@ -1,0 +1,46 @@
+"""What the search asks of whoever runs the evaluations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The evaluation's last event was delivered."""
+
+
+@dataclass(frozen=True)
+class Raised:
+    """The evaluation raised: a fault in the code or the input, that would come again."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The worker died (killed, out of memory, node lost); another try may succeed."""
+
+    reason: str
+
+
+class Pool(Protocol):
+    """Runs evaluations and hands over their events."""
+
+    @property
+    def free(self) -> int:
+        """Evaluations that can start now."""
+
+    def start(self, key: int, job: Any) -> None:
+        """Run a job; its events come with ``key``."""
+
+    def events(self, timeout_s: float) -> Iterable[tuple[int, Any]]:
+        """(key, event) of what has happened, waiting up to ``timeout_s`` for the first.
+
+        After an evaluation's own events comes one of ``Ended``, ``Raised`` and ``Lost``.
+        """
+
+    def stop(self) -> None:
+        """End all running evaluations at once."""

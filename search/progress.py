@@ -1,0 +1,103 @@
+"""Live progress of a search in the terminal; a line per trial where there is no terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from results.front import hypervolume
+from results.schema import Trial
+from search.engine import Limits, Tally
+from spaces.architecture import Architecture
+
+RECENT = 6
+
+
+class TerminalProgress:
+    """Shows budget spent, running trials, the latest results and the front's hypervolume.
+
+    Args:
+        steps: Training steps of a trial.
+        reference: (GMACs, dB) that hypervolume is measured from.
+    """
+
+    def __init__(self, console: Console, limits: Limits, steps: int, reference: tuple[float, float]):
+        self._console = console
+        self._limits = limits
+        self._steps = steps
+        self._reference = reference
+        self._started = time.monotonic()
+        self._tally = Tally()
+        self._lines: list[Text] = []
+        self._values: list[tuple[float, float]] = []
+        self._live = Live(console=console, refresh_per_second=4, get_renderable=self._view, transient=True)
+
+    def __enter__(self) -> TerminalProgress:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live.is_started:
+            self._live.stop()
+
+    def changed(self, tally: Tally) -> None:
+        """Remember where the search stands; the display refreshes itself."""
+        self._tally = tally
+
+    def finished(self, trial: Trial, values: Sequence[float] | None, reason: str | None) -> None:
+        """Add a trial to the latest results."""
+        label = Architecture.from_json(trial.architecture).label
+        if values is None:
+            line = Text(f"trial {trial.number:>3}  failed  {label}: {reason}", style="red")
+        else:
+            psnr, gmacs = values
+            self._values.append((gmacs, psnr))
+            gain = psnr - self._reference[1]
+            line = Text(f"trial {trial.number:>3}  {psnr:6.2f} dB ({gain:+.2f})  {gmacs:8.3f} GMACs  {label}")
+        self._lines.append(line)
+        if not self._console.is_terminal:
+            self._console.print(line, soft_wrap=True)
+
+    def _view(self) -> RenderableType:
+        return Group(self._summary(), *self._lines[-RECENT:], self._running())
+
+    def _summary(self) -> RenderableType:
+        tally = self._tally
+        done = tally.complete + tally.failed
+        elapsed = time.monotonic() - self._started
+        parts = [f"{done}/{self._limits.trials} trials", f"{_clock(elapsed)} elapsed"]
+        if self._limits.seconds is not None:
+            parts.append(f"{_clock(max(0.0, self._limits.seconds - elapsed))} left")
+        parts.append(f"{tally.rejected} over budget, {tally.duplicates} repeats turned away for free")
+        if tally.failed:
+            parts.append(f"{tally.failed} failed")
+        parts.append(f"hypervolume {self._hypervolume():.3f}")
+        return Text("  ".join(parts), style="bold")
+
+    def _running(self) -> RenderableType:
+        table = Table.grid(padding=(0, 1))
+        for running in list(self._tally.running.values()):
+            loss = "" if running.loss is None else f"loss {running.loss:.4f}"
+            table.add_row(
+                f"trial {running.trial.number:>3}",
+                ProgressBar(total=self._steps, completed=running.step, width=30),
+                f"{running.step}/{self._steps}",
+                loss,
+                Architecture.from_json(running.trial.architecture).label,
+            )
+        return table
+
+    def _hypervolume(self) -> float:
+        return hypervolume(self._values, ("min", "max"), self._reference) if self._values else 0.0
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}:{rest:02d}"

@@ -1,0 +1,218 @@
+"""From a configuration to everything that a search needs: data checked and loaded, space, budget, baseline."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from evaluators.images import ImageSet
+from evaluators.overlap import check_disjoint
+from evaluators.pairs import PairSet, check_patch
+from evaluators.recipe import Recipe, l1_then_l2
+from evaluators.tasks import RestorationTask, get_task
+from evaluators.training import training_dtype
+from evaluators.trial import Job, TrialData, baseline_score
+from results.schema import Trial
+from search.config import ConfigError, DataSection, SearchConfig
+from spaces.budget import Budget
+from spaces.measurement import Measurement
+from spaces.space import Space, named_space
+
+HELD_OUT_SHARE = 10  # without a validation folder, one image in so many is held out ...
+HELD_OUT_MOST = 10  # ... but no more than this
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A checked configuration with its data.
+
+    Attributes:
+        test: Scored once, at the end, for the front's members; None without test images.
+        baseline: The trivial method's scores on the validation and test images.
+        recipe: With the precision resolved for the device.
+    """
+
+    config: SearchConfig
+    task: RestorationTask
+    space: Space
+    budget: Budget
+    data: TrialData
+    test: PairSet | None
+    baseline: tuple[Measurement, ...]
+    recipe: Recipe
+    device: str
+
+    @property
+    def objective(self) -> tuple[str, str]:
+        """Key of the quality that is searched for."""
+        name = self.data.validation.targets.name
+        key = next(
+            m.key for m in self.baseline if m.name == self.config.objective and f" on {name} (" in m.protocol
+        )
+        return key
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What reading the images changed or left out."""
+        sets = (self.data.train, self.data.validation, *((self.test,) if self.test else ()))
+        return tuple(f"{s.name}: {note}" for s in sets for note in s.targets.notes)
+
+    def data_record(self) -> dict[str, Any]:
+        """What the study keeps of its data, as JSON."""
+        sets = {"train": self.data.train, "validation": self.data.validation, "test": self.test}
+        return {
+            **{k: {"name": s.name, "images": len(s), "digest": s.digest} for k, s in sets.items() if s},
+            "cost_input": "x".join(map(str, self.task.interface.cost_input)),
+            "objective": list(self.objective),
+            "baseline": {"name": self.task.baseline_name, "measurements": [asdict(m) for m in self.baseline]},
+        }
+
+    @property
+    def data_digest(self) -> str:
+        """Digest of training and validation images together."""
+        return f"{self.data.train.digest}-{self.data.validation.digest}"
+
+    def job(self, trial: Trial, checkpoint: bytes | None, seconds: float) -> Job:
+        """The job of a trial; its seed is the study's and the trial's number."""
+        steps, rungs = self.recipe.steps, self.config.training.rungs
+        return Job(
+            architecture=trial.architecture,
+            task=self.config.task,
+            recipe=self.recipe,
+            rungs=tuple(sorted({max(1, steps * (i + 1) // rungs) for i in range(rungs)})),
+            seed=self.config.seed * 100_003 + trial.number,
+            device=self.device,
+            threads=self.config.workers.threads,
+            checkpoint=checkpoint,
+            seconds=seconds,
+        )
+
+
+def prepare(config: SearchConfig) -> Setup:
+    """Load and check everything; nothing has been written or started yet.
+
+    Raises: ValueError: for anything in the configuration or the images that can't be used.
+    """
+    task = get_task(config.task)
+    section = config.space
+    space = named_space(
+        section.name,
+        per_position=section.per_position,
+        **section.model_dump(exclude={"name", "per_position"}),
+    )
+    low, high = config.band
+    budget = Budget(task.interface, high, low, config.convention)
+    budget.check(space)
+    train, validation, test = load_data(config.data, task)
+    check_patch(train, config.training.patch)
+    check_disjoint(
+        train.targets,
+        validation.targets,
+        *((test.targets,) if test else ()),
+        allow_near=config.data.allow_near_duplicates,
+    )
+    baseline = baseline_score(config.task, validation)
+    if test:
+        baseline += baseline_score(config.task, test)
+    device = _device(config)
+    return Setup(
+        config,
+        task,
+        space,
+        budget,
+        TrialData(train, validation),
+        test,
+        baseline,
+        _recipe(config, device),
+        device,
+    )
+
+
+def load_data(section: DataSection, task: RestorationTask) -> tuple[PairSet, PairSet, PairSet | None]:
+    """Training, validation and test pairs.
+
+    Without a training folder the embedded photographs; without a validation folder, a tenth of the training
+    images (at least 1, at most 10), chosen by content.
+
+    Raises: ValueError: as the task's ``pairs``, or if one image is to be split.
+    """
+
+    def read(targets: Path, inputs: Path | None) -> PairSet:
+        return task.pairs(targets, inputs, skip_bad=section.skip_bad_images)
+
+    if section.train is None:
+        odd = [
+            n for n in ("train_inputs", "validation", "validation_inputs") if getattr(section, n) is not None
+        ]
+        if odd:
+            raise ConfigError(
+                f"data.{odd[0]} is given, but no folder of training images: give --data DIR too"
+            )
+        embedded = task.embedded("train"), task.embedded("validation")
+        return *embedded, (read(section.test, section.test_inputs) if section.test else task.embedded("test"))
+    train = read(section.train, section.train_inputs)
+    test = read(section.test, section.test_inputs) if section.test else None
+    if section.validation is not None:
+        return train, read(section.validation, section.validation_inputs), test
+    return (*hold_out(train), test)
+
+
+def hold_out(pairs: PairSet) -> tuple[PairSet, PairSet]:
+    """The pairs without, and only, a tenth of them (1 to 10), chosen by content digest."""
+    if len(pairs) < 2:
+        raise ConfigError(
+            f"'{pairs.name}' holds one image, too few to hold one out for validation: give --val DIR"
+        )
+    count = min(HELD_OUT_MOST, max(1, len(pairs) // HELD_OUT_SHARE))
+    chosen = set(sorted(range(len(pairs)), key=lambda i: pairs.targets.digests[i])[:count])
+
+    def subset(suffix: str, held: bool) -> PairSet:
+        keep = [i for i in range(len(pairs)) if (i in chosen) == held]
+        inputs, targets = (
+            ImageSet(f"{s.name}/{suffix}", tuple(s.images[i] for i in keep), s.notes if not held else ())
+            for s in (pairs.inputs, pairs.targets)
+        )
+        return PairSet(inputs, targets, pairs.scale)
+
+    return subset("train", False), subset("held-out", True)
+
+
+def _device(config: SearchConfig) -> str:
+    wanted = config.workers.device
+    if wanted == "auto":
+        return "cuda" if config.workers.gpus > 0 else "cpu"
+    if wanted == "cuda" and config.workers.gpus == 0:
+        raise ConfigError("--device cuda needs --gpus per trial (a fraction shares a GPU)")
+    return wanted
+
+
+def _recipe(config: SearchConfig, device: str) -> Recipe:
+    section = config.training
+    precision = section.precision
+    if precision == "auto" and (device == "cpu" or torch.cuda.is_available()):
+        # Resolved once, so that a resumed study goes on in the same arithmetic.
+        precision = (
+            "bfloat16" if training_dtype("auto", torch.device(device)) == torch.bfloat16 else "float32"
+        )
+    recipe = l1_then_l2(
+        section.steps, learning_rate=section.learning_rate, batch=section.batch, patch=section.patch
+    )
+    return Recipe(recipe.stages, ema=section.ema, precision=precision)
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine, for the record."""
+    packages = ("pixelfront", "torch", "optuna", "ray", "numpy", "moocore")
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+        "packages": {name: version(name) for name in packages},
+    }

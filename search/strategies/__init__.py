@@ -1,0 +1,51 @@
+"""Strategies: what to try next, by ask and tell.
+
+A file here registers its strategies; nothing else is edited. A strategy sees genotypes only. Whatever it
+draws at random comes from (seed, number of the question), so its state is what it was asked and told: after
+a crash it is rebuilt by replaying the store.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from spaces.architecture import Leaf
+from spaces.measurement import Direction
+from spaces.registry import Registry
+from spaces.space import Genotype, Space
+
+
+class Strategy(ABC):
+    """Proposes genotypes of a space and learns from their objective values.
+
+    Args:
+        directions: One for each objective.
+        seed: Equal seeds and equal histories give equal proposals.
+    """
+
+    def __init__(self, space: Space, *, directions: Sequence[Direction], seed: int):
+        self.space = space
+        self.directions = tuple(directions)
+        self.seed = seed
+
+    @abstractmethod
+    def ask(self, number: int) -> dict[str, Leaf]:
+        """The genotype for question ``number``; questions are numbered 0, 1, 2, ... without gaps."""
+
+    @abstractmethod
+    def restore(self, number: int, genotype: Genotype) -> None:
+        """Question ``number`` was answered with ``genotype`` before; as ``ask``, without the choice.
+
+        Raises: RuntimeError: if the strategy would answer otherwise now.
+        """
+
+    @abstractmethod
+    def tell(self, number: int, values: Sequence[float] | None) -> None:
+        """The objective values of the answer to question ``number``; None if it has none.
+
+        Called once for each question, in any order.
+        """
+
+
+STRATEGIES: Registry[Strategy] = Registry("strategy", __name__)

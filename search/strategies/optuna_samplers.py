@@ -1,0 +1,175 @@
+"""Optuna's samplers by ask and tell: random, TPE, NSGA-II, NSGA-III and Gaussian processes.
+
+The only file that imports optuna. Its study lives in memory: the truth is in our store.
+"""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.samplers import BaseSampler
+
+from search.strategies import STRATEGIES, Strategy
+from spaces.architecture import Leaf
+from spaces.measurement import Direction
+from spaces.space import Choice, Genotype, Space
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+# Optuna's own default of 50 would leave a search of some dozens of trials purely random.
+POPULATION = 16
+
+
+class _Given(BaseSampler):
+    """Gives back parameters that are known already."""
+
+    def __init__(self, parameters: dict[str, Any]):
+        self._parameters = parameters
+
+    def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(self, study: Any, trial: Any, search_space: Any) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: Any) -> Any:
+        return self._parameters[param_name]
+
+
+class _OptunaStrategy(Strategy):
+    """One of Optuna's samplers, made anew for each question with a seed of (study seed, question)."""
+
+    # NSGA samplers note on each trial which generation it is of, so a replay has to sample again.
+    replays = False
+
+    def __init__(
+        self,
+        space: Space,
+        *,
+        directions: Sequence[Direction],
+        seed: int,
+        sampler: Callable[[int], BaseSampler],
+    ):
+        super().__init__(space, directions=directions, seed=seed)
+        self._sampler = sampler
+        self._distributions = {c.name: _distribution(c) for c in space if len(c.values) > 1}
+        self._trials: dict[int, optuna.Trial] = {}
+        self._study = optuna.create_study(
+            directions=["maximize" if d == "max" else "minimize" for d in directions],
+            sampler=_Given({}),
+            study_name="pixelfront",
+        )
+
+    def ask(self, number: int) -> dict[str, Leaf]:
+        seed = random.Random(f"{self.seed} {number}").getrandbits(31)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            trial = self._ask(self._sampler(seed), number)
+        return {c.name: _value(c, trial.params.get(c.name)) for c in self.space}
+
+    def restore(self, number: int, genotype: Genotype) -> None:
+        if self.replays:
+            if self.ask(number) != dict(genotype):
+                raise RuntimeError(
+                    f"question {number} was answered otherwise before; was the study made with another optuna? "
+                    "Start a new study."
+                )
+            return
+        known = {c.name: _parameter(c, genotype[c.name]) for c in self.space}
+        self._ask(_Given(known), number)
+
+    def tell(self, number: int, values: Sequence[float] | None) -> None:
+        trial = self._trials.pop(number)
+        if values is None:
+            self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        else:
+            self._study.tell(trial, list(values))
+
+    def _ask(self, sampler: BaseSampler, number: int) -> optuna.Trial:
+        self._study.sampler = sampler
+        trial = self._study.ask(self._distributions)
+        self._trials[number] = trial
+        return trial
+
+
+def _distribution(choice: Choice) -> BaseDistribution:
+    # An ordered choice is searched by its index, so that neighbours are neighbours.
+    if choice.ordered:
+        return IntDistribution(0, len(choice.values) - 1)
+    return CategoricalDistribution(list(range(len(choice.values))))
+
+
+def _value(choice: Choice, parameter: int | None) -> Leaf:
+    return choice.values[parameter or 0]
+
+
+def _parameter(choice: Choice, value: Leaf) -> int:
+    return choice.values.index(value)
+
+
+@STRATEGIES.add("random")
+class RandomStrategy(_OptunaStrategy):
+    """Uniform random search."""
+
+    def __init__(self, space: Space, *, directions: Sequence[Direction], seed: int):
+        super().__init__(
+            space, directions=directions, seed=seed, sampler=lambda s: optuna.samplers.RandomSampler(seed=s)
+        )
+
+
+@STRATEGIES.add("tpe")
+class TPEStrategy(_OptunaStrategy):
+    """Tree-structured Parzen estimator, multivariate, multi-objective."""
+
+    def __init__(self, space: Space, *, directions: Sequence[Direction], seed: int):
+        super().__init__(
+            space,
+            directions=directions,
+            seed=seed,
+            sampler=lambda s: optuna.samplers.TPESampler(seed=s, multivariate=True),
+        )
+
+
+@STRATEGIES.add("nsga2")
+class NSGA2Strategy(_OptunaStrategy):
+    """NSGA-II with a population of 16."""
+
+    replays = True
+
+    def __init__(self, space: Space, *, directions: Sequence[Direction], seed: int):
+        super().__init__(
+            space,
+            directions=directions,
+            seed=seed,
+            sampler=lambda s: optuna.samplers.NSGAIISampler(seed=s, population_size=POPULATION),
+        )
+
+
+@STRATEGIES.add("nsga3")
+class NSGA3Strategy(_OptunaStrategy):
+    """NSGA-III with a population of 16."""
+
+    replays = True
+
+    def __init__(self, space: Space, *, directions: Sequence[Direction], seed: int):
+        super().__init__(
+            space,
+            directions=directions,
+            seed=seed,
+            sampler=lambda s: optuna.samplers.NSGAIIISampler(seed=s, population_size=POPULATION),
+        )
+
+
+@STRATEGIES.add("gp")
+class GPStrategy(_OptunaStrategy):
+    """Gaussian processes with expected hypervolume improvement; a second or more a question."""
+
+    def __init__(self, space: Space, *, directions: Sequence[Direction], seed: int):
+        super().__init__(
+            space, directions=directions, seed=seed, sampler=lambda s: optuna.samplers.GPSampler(seed=s)
+        )
