@@ -29,8 +29,9 @@ class PairSet:
 
     @cached_property
     def digest(self) -> str:
-        """Digest of the contents of inputs and targets."""
-        text = f"{self.inputs.digest} {self.targets.digest} {self.scale}"
+        """Digest of the contents of inputs and targets and of which belongs to which; names don't count."""
+        pairs = sorted(zip(self.inputs.digests, self.targets.digests, strict=True))
+        text = "\n".join([str(self.scale), *(" ".join(pair) for pair in pairs)])
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def __len__(self) -> int:
@@ -45,9 +46,6 @@ class PatchSource:
 
     Args:
         inputs, targets: (H, W, C) uint8 images, the targets ``scale`` times as large.
-        patch: Side of the input patch in pixels.
-
-    Raises: ValueError: if a patch is larger than an image; names the image's size.
     """
 
     def __init__(self, inputs: Sequence[Array], targets: Sequence[Array], scale: int):
@@ -59,6 +57,9 @@ class PatchSource:
         """(batch, patch, patch, C) inputs and (batch, scale*patch, scale*patch, C) targets, uint8.
 
         Every image is as likely as another, whatever its size.
+
+        Args:
+            patch: Side of the input patch in pixels; fits into every image (``check_patch``).
         """
         random = np.random.Generator(np.random.Philox(key=[seed, step]))
         picked = random.integers(len(self._inputs), size=batch)

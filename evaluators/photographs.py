@@ -45,13 +45,8 @@ def embedded(split: str) -> ImageSet:
     """
     if split not in SPLITS:
         raise ValueError(f"expected a split of the embedded images ({', '.join(SPLITS)}), got {split!r}")
-    images, notes = [], []
-    for source, file in SPLITS[split]:
-        pixels, note = read_image(_locate(*source, file))
-        images.append(Image(file, pixels))
-        if note:
-            notes.append(f"{file}: {note}")
-    return ImageSet(f"embedded/{split}", tuple(images), tuple(notes))
+    images = tuple(Image(file, read_image(_locate(*source, file))[0]) for source, file in SPLITS[split])
+    return ImageSet(f"embedded/{split}", images)
 
 
 def _locate(distribution: str, package: str, folder: str, file: str) -> Path:

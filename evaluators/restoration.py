@@ -13,7 +13,12 @@ from spaces.parts import Network
 
 
 def quantise(output: Tensor) -> np.ndarray:
-    """(H, W, C) uint8 from (1, C, H, W): clamped to [0, 1] and rounded to 8 bits."""
+    """(H, W, C) uint8 from (1, C, H, W): clamped to [0, 1] and rounded to 8 bits.
+
+    Raises: FloatingPointError: where a value is NaN, which no 8-bit number stands for.
+    """
+    if output.isnan().any():
+        raise FloatingPointError("the network's output is NaN")
     pixels = output[0].float().clamp(0, 1).mul(255).round().byte()
     return pixels.permute(1, 2, 0).contiguous().cpu().numpy()
 
@@ -26,6 +31,8 @@ def restore(
 
     Args:
         images: (H, W, C) uint8, of any sizes.
+
+    Raises: FloatingPointError: if an output is NaN.
     """
     network = network.to(device).eval()
     outputs = []

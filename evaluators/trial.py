@@ -99,12 +99,12 @@ Event = Advanced | RungReached | Finished | Failed
 def evaluate(job: Job, data: TrialData) -> Iterator[Event]:
     """Train and score one architecture.
 
-    A loss that is no longer finite, or memory that runs out, ends in ``Failed``.
+    A loss that is no longer finite, a network that puts out NaN, or memory that runs out ends in ``Failed``.
     """
     torch.set_num_threads(job.threads)
     try:
         yield from _evaluate(job, data)
-    except TrainingDivergedError as error:
+    except (TrainingDivergedError, FloatingPointError) as error:
         yield Failed(f"diverged: {error}")
     except (MemoryError, torch.OutOfMemoryError) as error:
         yield Failed(f"out of memory: {error}")
@@ -125,16 +125,20 @@ def _evaluate(job: Job, data: TrialData) -> Iterator[Event]:
         training.restore(job.checkpoint)
     started = time.perf_counter() - job.seconds
     measurements: tuple[Measurement, ...] = ()
+    last = job.rungs[-1]
     for rung in job.rungs:
-        if rung < training.step or (rung == training.step and rung != job.rungs[-1]):
+        if rung <= training.step:
             continue
         loss = 0.0
         for progress in training.run(rung):
             loss = progress.loss
             yield Advanced(progress.step, loss)
-        last = rung == job.rungs[-1]
-        measurements = score(training.average, job.task, data.validation, ssim=last, device=job.device)
+        measurements = score(
+            training.average, job.task, data.validation, ssim=rung == last, device=job.device
+        )
         yield RungReached(rung, loss, time.perf_counter() - started, measurements, training.checkpoint())
+    if not measurements:  # a worker that was lost between the last rung and here
+        measurements = score(training.average, job.task, data.validation, device=job.device)
     yield Finished(time.perf_counter() - started, measurements, weights_of(training.average))
 
 

@@ -25,6 +25,7 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
 FRONT, BASELINE, BUDGET, INK, FAINT = "#1A1A1A", "#7A7A7A", "#B2182B", "#333333", "#6B6B6B"
 LOG_SPAN = 20.0
+OUTLIER_SPAN = 3.0  # times the distance of the best from the median or the trivial baseline
 LEFT = 0.085
 
 
@@ -60,6 +61,7 @@ def plot_front(
     _draw_points(axes, points, labels, x_unit)
     _draw_front(axes, front, points, x_unit)
     _scale(axes, points, budget, x_unit)
+    _focus(axes, points, baseline, x_unit)
     _draw_lines(axes, baseline, budget, x_unit)
     _write_text(figure, title, _subtitle(front), _caption(front, x_unit))
     _lay_out(axes)
@@ -159,6 +161,23 @@ def _draw_lines(axes: Axes, baseline: tuple[str, float] | None, budget: float | 
     if budget is not None:
         shown = budget / x_unit
         axes.axvline(shown, color=BUDGET, lw=1.3, ls=(0, (2, 2)), label=f"budget: {shown:.4g}", zorder=1)
+
+
+def _focus(axes: Axes, points: Sequence[Point], baseline: tuple[str, float] | None, x_unit: float) -> None:
+    """End the quality axis where points get sparse; triangles on it stand for those far below."""
+    qualities = sorted(point.quality for point in points)
+    if len(qualities) < 4:
+        return
+    best, median = qualities[-1], qualities[len(qualities) // 2]
+    known = [median, *([] if baseline is None else [baseline[1]])]
+    floor = best - OUTLIER_SPAN * max(best - min(known), 0.02)
+    below = [point for point in points if point.quality < floor]
+    if not below:
+        return
+    axes.set_ylim(bottom=floor - 0.03 * (best - floor), top=best + 0.06 * (best - floor))
+    label = f"{len(below)} far below"
+    x = [point.cost / x_unit for point in below]
+    axes.scatter(x, [floor] * len(x), marker="v", s=36, color=FAINT, linewidths=0, label=label, zorder=3)
 
 
 def _lay_out(axes: Axes) -> None:

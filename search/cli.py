@@ -29,6 +29,7 @@ Db = Annotated[
 ]
 StudyName = Annotated[str, typer.Argument(help="The study; 'pixelfront studies' lists them.")]
 RUNS = Path("runs")
+WIDTH_WITHOUT_TERMINAL = 160
 
 BUDGET, SPACE, DATA, TRAIN, WHERE = "Budget", "Space", "Data", "Training", "Where it runs"
 
@@ -233,7 +234,7 @@ def search(
         study=study,
         resume=resume,
         stem=config.stem if config else None,
-        console=Console(),
+        console=_console(),
         finish=not no_finish,
     )
 
@@ -257,7 +258,7 @@ def front(
     elif csv:
         typer.echo(tables.front_csv(found), nl=False)
     else:
-        Console().print(tables.front_table(found))
+        _console().print(tables.front_table(found))
     if plot:
         from results.figures import save_front_figure
 
@@ -272,7 +273,7 @@ def studies(runs: Runs = RUNS, db: Db = None) -> None:
     from results.tables import studies_table
 
     with _open(runs, db) as store:
-        Console().print(studies_table(store.studies()))
+        _console().print(studies_table(store.studies()))
 
 
 @app.command()
@@ -288,7 +289,7 @@ def show(
     with _open(runs, db) as store:
         record = store.study(study)
         found = store.trial(record.id, trial)
-        Console().print(
+        _console().print(
             trial_view(found, store.rungs(record.id, trial_id=found.id), store.artifacts(found.id))
         )
 
@@ -320,7 +321,9 @@ def export(
             chosen = store.trial(record.id, int(trial))
         else:
             raise ValueError(f"a trial is a number or 'best', got '{trial}'")
-        exported, card = export_trial(store, record, chosen, get_task(record.task).interface, output, format or format_of(output))
+        exported, card = export_trial(
+            store, record, chosen, get_task(record.task).interface, output, format or format_of(output)
+        )
     sizes = ", ".join(f"{h}x{w}" for h, w in exported.sizes)
     typer.echo(
         f"{exported.path}: {exported.bytes:,} bytes, at most {exported.max_error:.1g} from PyTorch at {sizes}"
@@ -346,7 +349,7 @@ def profile(
     if json:
         typer.echo(profile_json(architecture, task, input, convention))
     else:
-        Console().print(profile_table(architecture, task, input, convention))
+        _console().print(profile_table(architecture, task, input, convention))
 
 
 @app.command()
@@ -357,7 +360,12 @@ def blocks(
     """List what the space offers: blocks and upsamplers with their cost per width."""
     from search.inspect import blocks_table
 
-    Console().print(blocks_table(task, widths))
+    _console().print(blocks_table(task, widths))
+
+
+def _console() -> Console:
+    """A console as wide as the terminal; wide enough for tables where there is none."""
+    return Console() if sys.stdout.isatty() else Console(width=WIDTH_WITHOUT_TERMINAL)
 
 
 def _place(runs: Path, db: str | None) -> Any:

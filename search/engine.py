@@ -123,6 +123,8 @@ class Search:
         """Search until a limit is reached; returns which.
 
         The pool is stopped in every case. Trials that were cut off wait in the store for a resume.
+
+        Raises: StoreError: if the store can't be written.
         """
         deadline = None if self._limits.seconds is None else time.monotonic() + self._limits.seconds
         self._store.set_study_state(self._study, "running")

@@ -22,7 +22,7 @@ from results.handover import export_trial, weights_path
 from results.overview import Overview, overview
 from results.pictures import save_comparison
 from results.schema import Study, Trial
-from results.store import Store
+from results.store import Store, StudyExists
 from results.tables import front_table
 from search.asktell import AskTell
 from search.config import ConfigError, SearchConfig, resolve, resumed
@@ -90,18 +90,23 @@ def run_search(
             record = store.study(study)
             config = resumed(record.config, said)
         else:
+            if study in {summary.study.name for summary in store.studies()}:
+                raise StudyExists(study, store.place)
             config = resolve(said)
         STRATEGIES[config.strategy]
         console.print(f"Reading images for {config.task} ...", style="dim")
         setup = prepare(config)
         config = _with_precision(config, setup)
+        name = study or new_name(store, stem or config.task)
         if resume:
             _check_same(record, setup)
-            store.set_config(record.id, config.model_dump(mode="json"))
-        else:
-            record = _create(store, study or new_name(store, stem or config.task), config, setup)
-        _introduce(console, record.name, setup, place)
-        stop = _search(store, record, setup, place, console)
+        _introduce(console, name, setup, place)
+        with _workers(setup, console) as pool:
+            if resume:
+                store.set_config(record.id, config.model_dump(mode="json"))
+            else:
+                record = _create(store, name, config, setup)
+            stop = _search(store, record, setup, place, pool, console)
         console.print(_ending(stop, record.name))
         found = overview(store, record.name)
         if finish and found.front.members:
@@ -115,14 +120,10 @@ def run_search(
         return found
 
 
-def _search(store: Store, study: Study, setup: Setup, place: Place, console: Console) -> Stop:
-    config = setup.config
-    workers = config.workers
-    trials = config.trials or (DEFAULT_TRIALS if config.seconds is None else UNLIMITED)
-    limits = Limits(trials, config.seconds)
-    strategy = STRATEGIES[config.strategy].create(setup.space, directions=("max", "min"), seed=config.seed)
-    recorded = [ask.genotype for ask in store.asks(study.id)]
-    asktell = AskTell(strategy, setup.budget, window=config.window, recorded=recorded)
+@contextmanager
+def _workers(setup: Setup, console: Console) -> Iterator[Workers]:
+    """Workers that are ended in every case; made before a study is, so that a wrong address leaves no study."""
+    workers = setup.config.workers
     console.print("Starting Ray ...", style="dim")
     pool = Workers(
         evaluate,
@@ -131,6 +132,19 @@ def _search(store: Store, study: Study, setup: Setup, place: Place, console: Con
         address=workers.ray_address,
         object_store_bytes=max(256 * MEBIBYTE, 3 * _bytes(setup)),
     )
+    try:
+        yield pool
+    finally:
+        pool.stop()
+
+
+def _search(store: Store, study: Study, setup: Setup, place: Place, pool: Workers, console: Console) -> Stop:
+    config = setup.config
+    trials = config.trials or (DEFAULT_TRIALS if config.seconds is None else UNLIMITED)
+    limits = Limits(trials, config.seconds)
+    strategy = STRATEGIES[config.strategy].create(setup.space, directions=("max", "min"), seed=config.seed)
+    recorded = [ask.genotype for ask in store.asks(study.id)]
+    asktell = AskTell(strategy, setup.budget, window=config.window, recorded=recorded)
     baseline = next(m.value for m in setup.baseline if m.key == setup.objective)
     progress = TerminalProgress(console, limits, setup.recipe.steps, (setup.budget.max_gmacs, baseline))
     search = Search(
@@ -143,7 +157,7 @@ def _search(store: Store, study: Study, setup: Setup, place: Place, console: Con
         objective=setup.objective,
         folder=place.folder(study.name),
         limits=limits,
-        retries=workers.retries,
+        retries=config.workers.retries,
         observer=progress,
     )
     with _stops_on_signal(search, console), progress:

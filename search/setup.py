@@ -21,8 +21,10 @@ from evaluators.trial import Job, TrialData, baseline_score
 from results.schema import Trial
 from search.config import ConfigError, DataSection, SearchConfig
 from spaces.budget import Budget
+from spaces.build import size_requirements
 from spaces.measurement import Measurement
 from spaces.space import Space, named_space
+from spaces.task import Task
 
 HELD_OUT_SHARE = 10  # without a validation folder, one image in so many is held out ...
 HELD_OUT_MOST = 10  # ... but no more than this
@@ -111,6 +113,7 @@ def prepare(config: SearchConfig) -> Setup:
     budget.check(space)
     train, validation, test = load_data(config.data, task)
     check_patch(train, config.training.patch)
+    check_patch_fits_networks(space, task.interface, config.training.patch)
     check_disjoint(
         train.targets,
         validation.targets,
@@ -161,6 +164,27 @@ def load_data(section: DataSection, task: RestorationTask) -> tuple[PairSet, Pai
     if section.validation is not None:
         return train, read(section.validation, section.validation_inputs), test
     return (*hold_out(train), test)
+
+
+def check_patch_fits_networks(space: Space, task: Task, patch: int) -> None:
+    """Nothing, if every network of the space can train on patches of this side.
+
+    Raises: ConfigError: naming what needs a larger one.
+    """
+    plain = {choice.name: choice.values[0] for choice in space}
+    for choice in space:
+        for value in choice.values:
+            # A late position only matters at full depth.
+            architecture = space.decode(
+                {**plain, "depth": space.by_name["depth"].values[-1], choice.name: value}
+            )
+            needs = size_requirements(architecture, task)
+            if needs.padded(patch, patch) != (patch, patch):
+                least = needs.padded(patch, patch)[0]
+                raise ConfigError(
+                    f"--patch {patch}: networks with {choice.name} '{value}' take inputs of at least {needs.minimum} "
+                    f"pixels in multiples of {needs.multiple_of}. Use --patch {least}, or leave these out of the space."
+                )
 
 
 def hold_out(pairs: PairSet) -> tuple[PairSet, PairSet]:

@@ -118,9 +118,9 @@ class Budget:
 def extreme(space: Space, budget: Budget, *, largest: bool) -> dict[str, Leaf]:
     """The genotype of least (or greatest) cost.
 
-    With the activation fixed, parts add up and each grows with the width, so one gene at a time is enough.
-    The activation touches all parts (the challenges charge some and not others): each is tried. Tests
-    compare the result with all genotypes of small spaces.
+    Every part grows with the width, so the width stays at its end; with the activation fixed, parts add up,
+    so that one gene at a time is enough. The activation touches all parts (the challenges charge some and
+    not others): each is tried. Tests compare the result with all genotypes of small spaces.
     """
     pick = max if largest else min
     end = -1 if largest else 0
@@ -128,7 +128,7 @@ def extreme(space: Space, budget: Budget, *, largest: bool) -> dict[str, Leaf]:
     starts = [corner]
     if "activation" in corner:
         starts = [{**corner, "activation": name} for name in space.by_name["activation"].values]
-    free = [choice for choice in space if choice.name != "activation"]
+    free = [choice for choice in space if choice.name not in ("width", "activation")]
     found = [_improve(space, budget, free, start, largest=largest) for start in starts]
     return pick(found, key=lambda genotype: budget.gmacs(space, genotype))
 

@@ -37,11 +37,20 @@ def part_costs(
     Raises: ValueError: as ``build``.
     """
     pieces = parts(architecture, task)
+    height, width = _together(pieces).padded(*(size or task.cost_input[1:]))
+    return {name: part_cost(part, height, width) for name, part in pieces.items()}
+
+
+def size_requirements(architecture: Architecture, task: Task) -> SizeRequirements:
+    """Which input sizes the network can take, without allocating it."""
+    return _together(parts(architecture, task))
+
+
+def _together(pieces: dict[str, Part]) -> SizeRequirements:
     needs = SizeRequirements()
     for part in pieces.values():
         needs = needs & part_sizes(part)
-    height, width = needs.padded(*(size or task.cost_input[1:]))
-    return {name: part_cost(part, height, width) for name, part in pieces.items()}
+    return needs
 
 
 def cost(architecture: Architecture, task: Task, *, size: tuple[int, int] | None = None) -> Cost:

@@ -6,6 +6,9 @@ https://arxiv.org/abs/1911.08609; no code was published. The multi-scale form is
 
 The left form puts the processed channels first, the right form the idle ones, so that an alternation of
 both reaches every channel.
+As in the paper, the two halves exchange nothing (its "hybrid composition" mixes them in the ordinary blocks
+between): in a chain of these blocks alone they meet only in the fusion, the trunk's convolution and the
+upsampler. An odd width shares its middle channel.
 
 Deviations: no batch normalisation; the active branch has a skip (without it deep chains of these
 blocks hardly train); ``idle`` and ``idle_multiscale`` are a left and a right form in a row, because a single

@@ -16,8 +16,9 @@ def test_splits(split: str, count: int) -> None:
     assert all(min(image.pixels.shape[:2]) >= 300 for image in data)
 
 
-def test_greyscale_photographs_are_noted() -> None:
-    assert "camera.png: greyscale converted to RGB" in embedded("train").notes
+def test_greyscale_photographs_become_rgb() -> None:
+    camera = next(image for image in embedded("train") if image.name == "camera.png")
+    assert (camera.pixels[..., 0] == camera.pixels[..., 2]).all()
 
 
 def test_splits_share_no_content() -> None:

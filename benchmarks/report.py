@@ -1,0 +1,87 @@
+"""What every benchmark ends with: its table, the machine it ran on, and JSON if asked for."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+PACKAGES = ("torch", "ray", "optuna", "numpy", "sqlalchemy")
+WIDTH_WITHOUT_TERMINAL = 140
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """A command line with the option that all benchmarks share."""
+    found = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    found.add_argument("--json", type=Path, metavar="FILE", help="write the numbers to FILE too")
+    return found
+
+
+class Report:
+    """Times a benchmark and shows what it found.
+
+    Attributes:
+        console: For notes while it runs.
+    """
+
+    def __init__(self, name: str):
+        detected = Console()
+        self.console = detected if detected.is_terminal else Console(width=WIDTH_WITHOUT_TERMINAL)
+        self._name = name
+        self._machine = machine()
+        self._started = time.perf_counter()
+
+    def show(self, result: dict[str, Any], tables: list[Table], path: Path | None) -> None:
+        """Print the tables and where they come from; write the result to ``path`` unless it is None."""
+        seconds = time.perf_counter() - self._started
+        for table in tables:
+            self.console.print(table)
+        self.console.print(f"{describe(self._machine)}; took {seconds:.0f} s", style="dim", highlight=False)
+        if path is not None:
+            record = {"benchmark": self._name, "machine": self._machine, "wall_s": seconds, **result}
+            path.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def machine() -> dict[str, Any]:
+    """Where and when: processor, cores, load before the start, versions."""
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "amx": torch.cpu._is_amx_tile_supported(),
+        "load_1min": round(os.getloadavg()[0], 2),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+    }
+
+
+def describe(found: dict[str, Any]) -> str:
+    """The machine in a line."""
+    versions = ", ".join(f"{name} {found['packages'][name]}" for name in ("torch", "ray", "optuna"))
+    amx = "with AMX" if found["amx"] else "no AMX"
+    return (
+        f"{found['date']}: {found['processor']}, {found['cores']} cores, {amx}, "
+        f"load {found['load_1min']} before the start; Python {found['python']}, {versions}"
+    )
+
+
+def processor() -> str:
+    """The processor's name as Linux tells it; elsewhere the platform's word."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -1,0 +1,135 @@
+"""Training steps a second: one worker with two threads against two workers with one thread each.
+
+Real trainings (`evaluators.training.Training`) of RFDB chains of 4 blocks on the embedded photographs, batch
+16, LR patch 24. The workers are processes that warm up, wait for each other, then count steps for a fixed
+time; a layout's number is the sum of its workers'. Layouts take turns within a round, so that a disturbance
+meets all of them.
+
+All workers of a width and precision train the same network on the same batches. After the warm-up the two
+workers of one thread must have equal losses, and two threads nearly the same loss: exit 1 if not.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import statistics
+import sys
+import time
+from collections import defaultdict
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
+from report import Report, parser
+from rich.table import Table
+
+from evaluators.pairs import PatchSource
+from evaluators.recipe import Precision, Recipe, l1_then_l2
+from evaluators.tasks import get_task
+from evaluators.training import Training, training_dtype
+from spaces.architecture import Block
+from spaces.build import build
+from spaces.chain import Chain
+
+TASK = "sr-x4"
+STAGE = l1_then_l2(100_000).stages[0]  # batch 16, patch 24
+LAYOUTS = ((1, 2), (2, 1))  # (workers, threads of each)
+WARM_UP = 10  # steps
+TOLERANCE = 0.02  # of the warm-up's loss between thread counts, whose sums round differently
+
+
+def worker(
+    width: int, precision: Precision, threads: int, seconds: float, barrier: Any, answer: Connection
+) -> None:
+    """Train for some seconds once all workers are warm; sends (steps a second, loss of the warm-up)."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    task = get_task(TASK)
+    pairs = task.embedded("train")
+    patches = PatchSource([i.pixels for i in pairs.inputs], [i.pixels for i in pairs.targets], pairs.scale)
+    network = build(Chain(width=width, blocks=(Block("rfdb"),) * 4), task.interface)
+    training = Training(network, patches, Recipe((STAGE,), precision=precision), seed=0)
+    loss = list(training.run(WARM_UP))[-1].loss
+    barrier.wait()
+    started = time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        for _ in training.run(training.step + 1):
+            pass
+    answer.send(((training.step - WARM_UP) / (time.perf_counter() - started), loss))
+
+
+def together(
+    width: int, precision: Precision, workers: int, threads: int, seconds: float
+) -> tuple[float, list[float]]:
+    """Steps a second of all workers, and the loss of each after the warm-up."""
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(workers)
+    running = []
+    for _ in range(workers):
+        ours, theirs = context.Pipe(duplex=False)
+        process = context.Process(target=worker, args=(width, precision, threads, seconds, barrier, theirs))
+        process.start()
+        theirs.close()  # so that a worker that dies ends the wait
+        running.append((process, ours))
+    answers = [ours.recv() for _, ours in running]
+    for process, _ in running:
+        process.join()
+    return sum(rate for rate, _ in answers), [loss for _, loss in answers]
+
+
+def main() -> int:
+    options = parser(__doc__)
+    options.add_argument("--widths", default="16,32,50", help="comma-separated")
+    options.add_argument("--seconds", type=float, default=5.0, help="of counting (default 5)")
+    options.add_argument("--rounds", type=int, default=3, help="the median is reported (default 3)")
+    args = options.parse_args()
+    report = Report("training_speed")
+    precisions: list[Precision] = ["float32"]
+    if training_dtype("auto", torch.device("cpu")) == torch.bfloat16:
+        precisions.insert(0, "bfloat16")
+    else:
+        report.console.print("this processor has no AMX: bfloat16 would be emulated and is left out")
+    cases = [(width, precision) for width in map(int, args.widths.split(",")) for precision in precisions]
+
+    rates: dict[tuple[int, Precision, int], list[float]] = defaultdict(list)
+    differing = 0
+    for number in range(args.rounds):
+        report.console.print(f"round {number + 1} of {args.rounds} ...", style="dim")
+        for width, precision in cases:
+            losses: dict[int, list[float]] = {}
+            for workers, threads in LAYOUTS:
+                rate, losses[workers] = together(width, precision, workers, threads, args.seconds)
+                rates[width, precision, workers].append(rate)
+            one, (two, same) = losses[1][0], losses[2]
+            differing += two != same or abs(one - two) > TOLERANCE * two
+
+    table = Table(
+        title=f"Training steps a second: RFDB x 4, {TASK}, batch {STAGE.batch}, LR patch {STAGE.patch}; "
+        f"median (least to most) of {args.rounds}"
+    )
+    heads = ("width", "precision", "1 worker x 2 threads", "2 workers x 1 thread", "2x1 over 1x2")
+    for head in (*heads, "ms a step of one worker, 1 thread"):
+        table.add_column(head, justify="left" if head == "precision" else "right")
+    rows = []
+    for width, precision in cases:
+        found = [rates[width, precision, workers] for workers, _ in LAYOUTS]
+        one, two = map(statistics.median, found)
+        cells = [f"{statistics.median(r):.1f} ({min(r):.1f} to {max(r):.1f})" for r in found]
+        table.add_row(str(width), precision, *cells, f"{two / one - 1:+.0%}", f"{2000 / two:.0f}")
+        rows.append(
+            {
+                "width": width,
+                "precision": precision,
+                "steps_per_s_1x2": found[0],
+                "steps_per_s_2x1": found[1],
+                "gain": two / one - 1,
+            }
+        )
+    report.show({"rows": rows, "seconds": args.seconds, "differing": differing}, [table], args.json)
+    total = args.rounds * len(cases)
+    report.console.print(f"losses after {WARM_UP} steps agree: {total - differing} of {total}")
+    return 1 if differing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,239 @@
+"""Between rows and records: values to store, statements that store them, queries, and what they give back."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Select, case, delete, func, insert, select
+
+from results.schema import (
+    Artifact,
+    ArtifactRow,
+    Ask,
+    AskRow,
+    MeasurementRow,
+    Rung,
+    RungRow,
+    Stage,
+    Study,
+    StudyRow,
+    StudySummary,
+    Trial,
+    TrialRow,
+    TrialState,
+)
+from spaces.measurement import Measurement
+
+JSON_COLUMNS = ("space", "data", "config", "environment")
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def encode(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+
+def storable(message: str) -> str:
+    """Without what SQL text can't hold: NUL (PostgreSQL) and lone surrogates (both)."""
+    return message.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+
+
+def check_finite(measurements: Sequence[Measurement]) -> None:
+    for measurement in measurements:
+        if not math.isfinite(measurement.value):
+            raise ValueError(
+                f"{measurement.name} ({measurement.protocol}) is {measurement.value}: "
+                "only finite numbers are stored; record the trial as failed"
+            )
+
+
+def new_study(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A running study's row, from its columns with the JSON ones decoded."""
+    encoded = {name: encode(values[name]) for name in JSON_COLUMNS}
+    return {**values, **encoded, "created_at": now(), "state": "running", "finished_at": None}
+
+
+def new_trial(
+    study_id: int, stage: Stage, parent_id: int | None, digest: str, architecture: str, genotype: str | None
+) -> dict[str, Any]:
+    return {
+        "study_id": study_id,
+        "stage": stage,
+        "parent_id": parent_id,
+        "digest": digest,
+        "architecture": architecture,
+        "genotype": genotype,
+        "state": "waiting",
+        "reason": None,
+        "attempts": 0,
+        "worker": None,
+        "created_at": now(),
+        "started_at": None,
+        "finished_at": None,
+        "seconds": None,
+    }
+
+
+def insert_measurements(
+    connection: Connection, trial_id: int, step: int | None, measurements: Sequence[Measurement]
+) -> None:
+    if measurements:
+        rows = [{"trial_id": trial_id, "step": step, **vars(each)} for each in measurements]
+        connection.execute(insert(MeasurementRow), rows)
+
+
+def insert_artifacts(connection: Connection, trial_id: int, artifacts: Sequence[Artifact]) -> None:
+    if artifacts:
+        created = now()
+        rows = [{"trial_id": trial_id, "created_at": created, **vars(each)} for each in artifacts]
+        connection.execute(insert(ArtifactRow), rows)
+
+
+def insert_ask(
+    connection: Connection,
+    study_id: int,
+    number: int,
+    genotype: str,
+    outcome: str,
+    trial_id: int | None,
+    reason: str | None,
+) -> None:
+    values = {"study_id": study_id, "number": number, "genotype": genotype, "outcome": outcome}
+    connection.execute(insert(AskRow).values(values | {"trial_id": trial_id, "reason": reason}))
+
+
+def insert_rung(connection: Connection, rung: Rung) -> None:
+    """Stores the rung and its measurements; those of an earlier attempt at the same step are dropped."""
+    if rung.attempt > 1:
+        same_step = RungRow.trial_id == rung.trial_id, RungRow.step == rung.step
+        connection.execute(delete(RungRow).where(*same_step, RungRow.attempt < rung.attempt))
+    values = {name: value for name, value in vars(rung).items() if name != "measurements"}
+    connection.execute(insert(RungRow).values(values))
+    insert_measurements(connection, rung.trial_id, rung.step, rung.measurements)
+
+
+def next_number(study_id: int) -> Select:
+    return select(func.coalesce(func.max(TrialRow.number) + 1, 0)).where(TrialRow.study_id == study_id)
+
+
+def choose_trials(
+    study_id: int,
+    states: Iterable[TrialState] | None,
+    stages: Iterable[Stage] | None,
+    since_id: int | None,
+    limit: int | None,
+) -> Select:
+    """The rows of a study's trials by number; arguments as for ``Store.trials``."""
+    chosen = select(TrialRow.__table__).where(TrialRow.study_id == study_id).order_by(TrialRow.id)
+    if states is not None:
+        chosen = chosen.where(TrialRow.state.in_(tuple(states)))
+    if stages is not None:
+        chosen = chosen.where(TrialRow.stage.in_(tuple(stages)))
+    if since_id is not None:
+        chosen = chosen.where(TrialRow.id > since_id)
+    return chosen if limit is None else chosen.limit(limit)
+
+
+def load_trials(connection: Connection, chosen: Select) -> tuple[Trial, ...]:
+    """Two selects whatever the number of trials; rows, not ORM objects (3x faster at 10,000)."""
+    ids = chosen.with_only_columns(TrialRow.id)
+    final = _measurements().where(MeasurementRow.step.is_(None), MeasurementRow.trial_id.in_(ids))
+    rows = connection.execute(chosen).all()
+    found: dict[int, list[Measurement]] = defaultdict(list)
+    for trial_id, _step, *values in connection.execute(final):
+        found[trial_id].append(Measurement(*values))
+    return tuple(to_trial(row._mapping, found[row.id]) for row in rows)
+
+
+def load_rungs(connection: Connection, study_id: int, trial_id: int | None) -> tuple[Rung, ...]:
+    """Learning curves by trial and step, of all trials or one."""
+    columns = (RungRow.trial_id, RungRow.step, RungRow.attempt, RungRow.loss, RungRow.seconds)
+    ids = select(TrialRow.id).where(TrialRow.study_id == study_id)
+    if trial_id is not None:
+        ids = ids.where(TrialRow.id == trial_id)
+    chosen = select(*columns).where(RungRow.trial_id.in_(ids)).order_by(RungRow.trial_id, RungRow.step)
+    at_step = _measurements().where(MeasurementRow.step.is_not(None), MeasurementRow.trial_id.in_(ids))
+    rows = connection.execute(chosen).all()
+    found: dict[tuple[int, int], list[Measurement]] = defaultdict(list)
+    for owner, step, *values in connection.execute(at_step):
+        found[owner, step].append(Measurement(*values))
+    return tuple(Rung(*row, measurements=tuple(found[row.trial_id, row.step])) for row in rows)
+
+
+def load_asks(connection: Connection, study_id: int) -> tuple[Ask, ...]:
+    """Every question of the study, by number."""
+    columns = (AskRow.number, AskRow.genotype, AskRow.outcome, AskRow.trial_id, AskRow.reason)
+    query = select(*columns).where(AskRow.study_id == study_id).order_by(AskRow.number)
+    return tuple(
+        Ask(number, json.loads(genotype), outcome, trial_id, reason)  # type: ignore[arg-type]
+        for number, genotype, outcome, trial_id, reason in connection.execute(query)
+    )
+
+
+def load_artifacts(connection: Connection, trial_id: int, kind: str | None) -> tuple[Artifact, ...]:
+    """Files of a trial, oldest first."""
+    columns = (ArtifactRow.kind, ArtifactRow.path, ArtifactRow.sha256, ArtifactRow.bytes)
+    query = select(*columns).where(ArtifactRow.trial_id == trial_id).order_by(ArtifactRow.id)
+    if kind is not None:
+        query = query.where(ArtifactRow.kind == kind)
+    return tuple(Artifact(*row) for row in connection.execute(query))
+
+
+def load_summaries(connection: Connection) -> tuple[StudySummary, ...]:
+    """Every study with its counts, oldest first."""
+    rows = connection.execute(select(StudyRow.__table__).order_by(StudyRow.id)).all()
+    counts = {(study, state): n for study, state, n in connection.execute(_counts())}
+    best = defaultdict(list)
+    for study, *values in connection.execute(_best()).all():
+        best[study].append(Measurement(*values))
+    return tuple(_summary(to_study(row._mapping), counts, best) for row in rows)
+
+
+def _measurements() -> Select:
+    """Columns in the order of Measurement's fields, after (trial_id, step)."""
+    row = MeasurementRow
+    columns = (row.trial_id, row.step, row.name, row.value, row.unit, row.direction, row.protocol)
+    return select(*columns).order_by(row.id)
+
+
+def _counts() -> Select:
+    return select(TrialRow.study_id, TrialRow.state, func.count()).group_by(TrialRow.study_id, TrialRow.state)
+
+
+def _best() -> Select:
+    """Per study and key the best final value of complete trials, in the order of Measurement's fields."""
+    row = MeasurementRow
+    value = case((row.direction == "max", func.max(row.value)), else_=func.min(row.value))
+    key = (TrialRow.study_id, row.name, row.unit, row.direction, row.protocol)
+    return (
+        select(TrialRow.study_id, row.name, value, row.unit, row.direction, row.protocol)
+        .join(TrialRow, TrialRow.id == row.trial_id)
+        .where(row.step.is_(None), TrialRow.state == "complete")
+        .group_by(*key)
+        .order_by(TrialRow.study_id, row.name, row.protocol)
+    )
+
+
+def to_study(row: Mapping[Any, Any]) -> Study:
+    return Study(**{**row, **{name: json.loads(row[name]) for name in JSON_COLUMNS}})
+
+
+def _summary(
+    study: Study, counts: Mapping[tuple[int, str], int], best: Mapping[int, Sequence[Measurement]]
+) -> StudySummary:
+    per_state = {state: n for (owner, state), n in counts.items() if owner == study.id}
+    complete, failed = per_state.get("complete", 0), per_state.get("failed", 0)
+    return StudySummary(study, sum(per_state.values()), complete, failed, tuple(best.get(study.id, ())))
+
+
+def to_trial(row: Mapping[Any, Any], measurements: Sequence[Measurement]) -> Trial:
+    genotype = row["genotype"]
+    decoded = None if genotype is None else json.loads(genotype)
+    return Trial(**{**row, "genotype": decoded, "measurements": tuple(measurements)})

@@ -1,0 +1,114 @@
+"""Every block and every upsampler can be exported, and the file does what the network does."""
+
+from itertools import cycle, islice
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from results.export import CHECK_SIZES, FORMATS, MAX_ERROR, ExportError, Format, export, load_network
+from spaces.architecture import Architecture, Block
+from spaces.blocks import BLOCKS
+from spaces.build import build
+from spaces.chain import FUSIONS, IMAGE_SKIPS, Chain
+from spaces.parts import Network
+from spaces.task import Task
+from spaces.upsamplers import UPSAMPLERS
+
+ODD = (29, 43)
+TASK = Task("sr-x2", scale=2)
+SMALL = Chain(8, (Block("residual"),))
+
+
+def chains() -> list[Chain]:
+    """Few chains that hold every block, upsampler, fusion and image skip."""
+    blocks = [Block(kind) for kind in BLOCKS]
+    kinds = [tuple(blocks[i : i + 3]) for i in range(0, len(blocks), 3)]
+    number = max(len(kinds), len(list(UPSAMPLERS)))
+    columns = (kinds, list(UPSAMPLERS), FUSIONS, IMAGE_SKIPS)
+    return [
+        Chain(8, some, Block(upsampler), fusion=fusion, feature_skip=fusion == "plain", image_skip=skip)
+        for some, upsampler, fusion, skip in islice(zip(*map(cycle, columns), strict=False), number)
+    ]
+
+
+def trained(architecture: Architecture) -> Network:
+    torch.manual_seed(0)
+    return build(architecture, TASK).eval().requires_grad_(False)
+
+
+def image(size: tuple[int, int]) -> Tensor:
+    assert size not in CHECK_SIZES
+    return torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(3))
+
+
+def test_chains_hold_every_block_and_upsampler() -> None:
+    assert {block.kind for chain in chains() for block in chain.blocks} == set(BLOCKS)
+    assert {chain.upsampler.kind for chain in chains()} == set(UPSAMPLERS)
+
+
+@pytest.mark.parametrize("chain", chains(), ids=lambda chain: chain.label)
+def test_onnx_file_does_what_the_network_does(chain: Chain, tmp_path: Path) -> None:
+    network = trained(chain)
+    done = export(network, chain, TASK, tmp_path / "network.onnx", "onnx")
+    session = onnxruntime.InferenceSession(done.path, providers=["CPUExecutionProvider"])
+    for size in (ODD, (done.minimum_size, done.minimum_size + done.multiple_of)):
+        (restored,) = session.run(None, {"image": image(size).numpy()})
+        assert np.abs(restored - network(image(size)).numpy()).max() < MAX_ERROR
+    assert done.max_error < MAX_ERROR
+    assert done.bytes == done.path.stat().st_size
+    assert [path.name for path in tmp_path.iterdir()] == ["network.onnx"]
+
+
+@pytest.mark.parametrize("chain", chains()[:2], ids=lambda chain: chain.label)
+def test_pt2_file_does_what_the_network_does(chain: Chain, tmp_path: Path) -> None:
+    network = trained(chain)
+    done = export(network, chain, TASK, tmp_path / "network.pt2", "pt2")
+    again = torch.export.load(done.path).module()
+    torch.testing.assert_close(again(image(ODD)), network(image(ODD)), rtol=0, atol=MAX_ERROR)
+
+
+@pytest.mark.parametrize("chain", chains()[:2], ids=lambda chain: chain.label)
+def test_safetensors_file_and_its_architecture_rebuild_the_network(chain: Chain, tmp_path: Path) -> None:
+    network = trained(chain)
+    done = export(network, chain, TASK, tmp_path / "network.safetensors", "safetensors")
+    architecture = Architecture.from_json((tmp_path / "network.json").read_text())
+    assert architecture == chain
+    again = load_network(architecture, TASK, done.path)
+    assert torch.equal(again(image(ODD)), network(image(ODD)))
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_file_that_differs_is_not_kept(form: Format, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=f"the {form} file's output differs"):
+        export(trained(SMALL), SMALL, TASK, tmp_path / "network", form, max_error=-1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_failed_export_keeps_the_file_that_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "network.safetensors"
+    path.write_text("earlier")
+    with pytest.raises(ExportError):
+        export(trained(SMALL), SMALL, TASK, path, "safetensors", max_error=-1)
+    assert path.read_text() == "earlier"
+
+
+def test_weights_of_another_architecture_are_refused_by_tensor_name(tmp_path: Path) -> None:
+    wider = Chain(10, SMALL.blocks)
+    done = export(trained(wider), wider, TASK, tmp_path / "wider.safetensors", "safetensors")
+    with pytest.raises(ExportError, match=r"blocks\.0\.conv1\.weight: expected \(8, 8, 3, 3\), got \(10, 10"):
+        load_network(SMALL, TASK, done.path)
+
+
+def test_missing_and_surplus_tensors_are_named(tmp_path: Path) -> None:
+    tensors = trained(SMALL).state_dict()
+    del tensors["head.bias"]
+    save_file(tensors | {"tail.bias": torch.zeros(3)}, tmp_path / "w.safetensors")
+    with pytest.raises(
+        ExportError, match=r"head\.bias: expected \(8,\), got None; tail\.bias: expected None"
+    ):
+        load_network(SMALL, TASK, tmp_path / "w.safetensors")

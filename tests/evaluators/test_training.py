@@ -1,0 +1,229 @@
+"""The training loop, on a part of a photograph."""
+
+import copy
+import io
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from evaluators.pairs import PatchSource
+from evaluators.recipe import Precision, Recipe
+from evaluators.training import Training, TrainingDivergedError, to_tensor, training_dtype
+from evaluators.trial import score
+from tests.evaluators.small import TASK, network, pairs, recipe, source
+
+CPU = torch.device("cpu")
+
+
+def training(how: Recipe, *, seed: int = 0, weights: int = 0) -> Training:
+    """A training whose every object is new."""
+    return Training(network(weights), source(pairs()), how, seed=seed)
+
+
+def run(state: Training, until: int) -> None:
+    for _ in state.run(until):
+        pass
+
+
+def tensors(state: Training) -> dict[str, Tensor]:
+    """Everything that the further training depends on."""
+    content = torch.load(io.BytesIO(state.checkpoint()), weights_only=True)
+    return dict(flat(content))
+
+
+def flat(data: object, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    if isinstance(data, dict):
+        for key, value in data.items():
+            yield from flat(value, f"{name}/{key}")
+    elif isinstance(data, list | tuple):
+        for index, value in enumerate(data):
+            yield from flat(value, f"{name}/{index}")
+    else:
+        yield name, data if isinstance(data, Tensor) else torch.tensor(float(data or 0))  # type: ignore[arg-type]
+
+
+def equal(one: Training, other: Training) -> bool:
+    a, b = tensors(one), tensors(other)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("stops", [(13,), (20,), (1, 13, 21)], ids=str)
+def test_a_resumed_run_ends_with_the_same_bits(precision: Precision, stops: tuple[int, ...]) -> None:
+    """L1 for 20 steps, then L2: stopped before, at and behind the boundary."""
+    how = recipe(20, 10, precision=precision)
+    straight = training(how)
+    run(straight, 30)
+    state = training(how)
+    for stop in stops:
+        run(state, stop)
+        saved = state.checkpoint()
+        state = training(how, weights=99)  # other initial weights, which the checkpoint replaces
+        assert not equal(state, straight)
+        state.restore(saved)
+        assert state.step == stop
+    run(state, 30)
+    assert equal(state, straight)
+    names = " ".join(tensors(straight))
+    for part in ("/network/", "/average/", "/optimizer/state/0/exp_avg_sq", "/step"):
+        assert part in names
+
+
+def test_a_checkpoint_is_complete_and_does_not_change_later() -> None:
+    state = training(recipe(6))
+    run(state, 2)
+    saved, before = state.checkpoint(), tensors(state)
+    run(state, 6)
+    assert not torch.equal(tensors(state)["/network/head.weight"], before["/network/head.weight"])
+    state.restore(saved)
+    after = tensors(state)
+    assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+def test_reporting_changes_nothing() -> None:
+    often, seldom = training(recipe(9)), training(recipe(9))
+    for _ in often.run(9, report_every=1):
+        pass
+    run(seldom, 9)
+    assert equal(often, seldom)
+
+
+def test_a_run_is_a_function_of_its_seeds() -> None:
+    def ran(**seeds: int) -> Training:
+        state = training(recipe(5), **seeds)
+        run(state, 5)
+        return state
+
+    first = ran()
+    torch.rand(7)  # the global generator plays no part
+    assert equal(first, ran())
+    assert not equal(first, ran(seed=1))
+    assert not equal(first, ran(weights=1))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_training_on_a_photograph_helps(precision: Precision) -> None:
+    how = recipe(60, precision=precision, learning_rate=4e-3, ema=0.9)
+    state = training(how)
+    before = score(copy.deepcopy(state.average), TASK, pairs(), ssim=False)
+    losses = [progress.loss for progress in state.run(60)]
+    after = score(state.average, TASK, pairs(), ssim=False)
+    assert len(losses) == 3
+    assert losses[-1] < 0.9 * losses[0]
+    for start, end in zip(before, after, strict=True):
+        assert end.value > start.value + 0.3
+
+
+def test_progress_is_reported_with_the_mean_loss_since_the_last_report() -> None:
+    every, some = training(recipe(10)), training(recipe(10))
+    losses = [(progress.step, progress.loss) for progress in every.run(10, report_every=1)]
+    assert [step for step, _ in losses] == list(range(1, 11))
+    told = list(some.run(7, report_every=4)) + list(some.run(10, report_every=4))
+    assert [progress.step for progress in told] == [4, 7, 8, 10]
+    values = [loss for _, loss in losses]
+    means = [np.mean(values[a:b]) for a, b in ((0, 4), (4, 7), (7, 8), (8, 10))]
+    assert [progress.loss for progress in told] == pytest.approx(means, rel=1e-5)
+    assert list(some.run(10)) == []
+
+
+def test_the_first_loss_is_the_stages_loss_of_the_first_batch() -> None:
+    for how, measure in ((recipe(1), functional.l1_loss), (recipe(1, 1), functional.mse_loss)):
+        state = training(how)
+        last = how.steps - 1
+        run(state, last)
+        patches = source(pairs()).batch(seed=0, step=last, batch=4, patch=16)
+        inputs, target = (to_tensor(side, CPU) for side in patches)
+        with torch.no_grad():
+            expected = float(measure(state.network(inputs), target))
+        assert [p.loss for p in state.run(last + 1)] == pytest.approx([expected], rel=1e-6)
+
+
+def test_a_loss_that_is_not_finite_ends_the_training() -> None:
+    state = training(recipe(30, learning_rate=1e30))
+    with pytest.raises(TrainingDivergedError, match=r"the loss became (nan|inf) by step 20"):
+        run(state, 30)
+    state = training(recipe(30, learning_rate=1e30))
+    reports = state.run(30, report_every=1)
+    assert next(reports).step == 1  # before the first update
+    with pytest.raises(TrainingDivergedError, match=r"by step 2$"):
+        next(reports)
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.3, 0.999])
+def test_the_average_follows_its_formula(ema: float) -> None:
+    """Against a plain loop in double precision; at 0.999 the warm-up decides, at 0.3 only the first steps."""
+    state = training(recipe(25, ema=ema))
+    plain = {name: p.detach().double() for name, p in state.network.named_parameters()}
+    for step in range(1, 26):
+        run(state, step)
+        decay = min(ema, (1 + step) / (10 + step))
+        for name, parameter in state.network.named_parameters():
+            plain[name] = decay * plain[name] + (1 - decay) * parameter.detach().double()
+    for name, parameter in state.average.named_parameters():
+        assert not parameter.requires_grad
+        torch.testing.assert_close(parameter.double(), plain[name], rtol=0, atol=2e-7)
+    weights = state.network.get_parameter("head.weight"), state.average.get_parameter("head.weight")
+    assert torch.equal(*weights) == (ema == 0)
+
+
+class Recorded(PatchSource):
+    """Real patches; remembers what was asked for."""
+
+    asked: list[tuple[int, int, int, int]]
+
+    def batch(self, *, seed: int, step: int, batch: int, patch: int) -> tuple[np.ndarray, np.ndarray]:
+        self.asked.append((seed, step, batch, patch))
+        return super().batch(seed=seed, step=step, batch=batch, patch=patch)
+
+
+def test_rates_and_batches_follow_the_recipe() -> None:
+    how = recipe(3, 2)
+    patches = Recorded([i.pixels for i in pairs().inputs], [i.pixels for i in pairs().targets], 2)
+    patches.asked = []
+    state = Training(network(), patches, how, seed=5)
+    rates = []
+    for step in range(1, 6):
+        run(state, step)
+        rates.append(state._optimizer.param_groups[0]["lr"])
+    assert patches.asked == [(5, step, 4, 16) for step in range(5)]
+    one, two = how.stages
+    assert rates == [one.rate(0), one.rate(1), one.rate(2), two.rate(0), two.rate(1)]
+
+
+def test_bfloat16_is_in_use_where_asked_for() -> None:
+    outputs: list[torch.dtype] = []
+    for precision in ("float32", "bfloat16"):
+        state = training(recipe(1, precision=precision))
+        state.network.register_forward_hook(lambda _m, _i, out: outputs.append(out.dtype))
+        run(state, 1)
+        assert {p.dtype for p in state.network.parameters()} == {torch.float32}
+    # The image skip is in float32, and so is the sum; the head shows what convolutions run in.
+    state = training(recipe(1, precision="bfloat16"))
+    state.network.get_submodule("head").register_forward_hook(lambda _m, _i, out: outputs.append(out.dtype))
+    run(state, 1)
+    assert outputs == [torch.float32, torch.float32, torch.bfloat16]
+
+
+def test_dtype_per_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = torch.device("cuda")
+    for device in (CPU, cuda):
+        assert training_dtype("float32", device) == torch.float32
+        assert training_dtype("bfloat16", device) == torch.bfloat16
+    for able, expected in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda able=able: able)
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda able=able: able)
+        assert training_dtype("auto", CPU) == expected
+        assert training_dtype("auto", cuda) == expected
+
+
+def test_pixels_become_channels_first_in_unit_range() -> None:
+    pixels = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3) + 135
+    tensor = to_tensor(pixels, CPU)
+    assert tensor.shape == (2, 3, 4, 5)
+    assert tensor.dtype == torch.float32
+    assert float(tensor[1, 2, 3, 4]) == pytest.approx(pixels[1, 3, 4, 2] / 255)
+    assert float(tensor.max()) == pytest.approx(254 / 255)

@@ -1,0 +1,140 @@
+"""Small studies for the search's tests: a real store and engine, evaluations that take no time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from evaluators.recipe import l1_then_l2
+from evaluators.trial import Finished, Job, RungReached
+from results.schema import Study, Trial
+from results.store import Store
+from search.asktell import AskTell
+from search.engine import Limits, Search
+from search.pool import Ended
+from search.strategies import STRATEGIES
+from spaces.architecture import Architecture
+from spaces.budget import Budget
+from spaces.build import cost
+from spaces.measurement import Measurement
+from spaces.space import Space, chain_space
+from spaces.task import Task
+
+TASK = Task("sr-x4", scale=4)
+PROTOCOL = "Y, 8-bit, border 4, on test (0123456789ab)"
+OBJECTIVE = ("psnr_y", PROTOCOL)
+BUDGET = Budget(TASK, 2.0)
+
+
+def small_space() -> Space:
+    return chain_space(
+        "small",
+        blocks=("rfdb", "ghost", "residual"),
+        widths=(8, 12, 16, 24),
+        depths=(1, 2, 3),
+        upsamplers=("pixelshuffle", "transposed"),
+    )
+
+
+def psnr(architecture: str) -> Measurement:
+    found = Architecture.from_json(architecture)
+    value = 28 + 0.3 * cost(found, TASK).gmacs() + Random(found.digest).random()
+    return Measurement("psnr_y", value, "dB", "max", PROTOCOL)
+
+
+def instant(job: Job, data: Any = None) -> Iterator[Any]:
+    """An evaluation without training; its score depends on the architecture alone."""
+    scores = (psnr(job.architecture),)
+    for rung in job.rungs:
+        yield RungReached(rung, 0.1, 0.01 * rung, scores, b"state")
+    yield Finished(1.0, scores, b"weights")
+
+
+class InProcess:
+    """Runs evaluations in this process, finishing them in an order drawn at random."""
+
+    def __init__(self, evaluate: Any = instant, *, capacity: int = 2, seed: int = 0):
+        self._evaluate = evaluate
+        self._capacity = capacity
+        self._random = Random(seed)
+        self._streams: dict[int, deque[Any]] = {}
+        self.started: list[int] = []
+        self.stopped = False
+
+    @property
+    def free(self) -> int:
+        return self._capacity - len(self._streams)
+
+    def start(self, key: int, job: Job) -> None:
+        self.started.append(key)
+        self._streams[key] = deque([*self._evaluate(job), Ended()])
+
+    def events(self, timeout_s: float) -> Iterable[tuple[int, Any]]:
+        key = self._random.choice(list(self._streams))
+        event = self._streams[key].popleft()
+        if not self._streams[key]:
+            del self._streams[key]
+        yield key, event
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+def new_study(store: Store, name: str = "test") -> Study:
+    return store.create_study(
+        name,
+        task="sr-x4",
+        strategy="tpe",
+        seed=0,
+        space_name="small",
+        space_digest=small_space().digest,
+        space={},
+        data_digest="-",
+        data={"objective": list(OBJECTIVE)},
+        config={},
+        environment={},
+    )
+
+
+def job(trial: Trial, checkpoint: bytes | None, seconds: float) -> Job:
+    return Job(trial.architecture, "sr-x4", l1_then_l2(20), (10, 20), trial.number, checkpoint=checkpoint)
+
+
+def new_search(
+    store: Store,
+    study: Study,
+    pool: Any,
+    folder: Path,
+    *,
+    trials: int = 12,
+    seconds: float | None = None,
+    strategy: str = "tpe",
+    seed: int = 0,
+    window: int = 4,
+    retries: int = 2,
+    space: Space | None = None,
+    observer: Any = None,
+) -> Search:
+    """A search of the study, going on from whatever the store holds."""
+    made = STRATEGIES[strategy].create(space or small_space(), directions=("max", "min"), seed=seed)
+    recorded = [ask.genotype for ask in store.asks(study.id)]
+    return Search(
+        store,
+        study.id,
+        AskTell(made, BUDGET, window=window, recorded=recorded),
+        pool,
+        job,
+        task=TASK,
+        objective=OBJECTIVE,
+        folder=folder,
+        limits=Limits(trials, seconds),
+        retries=retries,
+        observer=observer,
+    )
+
+
+def genotypes(store: Store, study: Study) -> list[Any]:
+    return [ask.genotype for ask in store.asks(study.id)]

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from search.config import ConfigError, band, difference, integers, load, resolve, resumed, seconds
+
+
+def test_flags_override_the_file_and_the_rest_is_default(tmp_path: Path) -> None:
+    file = tmp_path / "a.toml"
+    file.write_text('max_gmacs = 3\nseed = 5\n[training]\nsteps = 70\n[space]\nblocks = ["rfdb"]\n')
+    config = resolve(load(file, {"seed": 6, "training.batch": 4, "trials": None}))
+    assert (config.max_gmacs, config.seed, config.training.steps, config.training.batch) == (3, 6, 70, 4)
+    assert config.space.blocks == ("rfdb",)
+    assert config.training.patch == 24
+
+
+def test_a_limit_given_as_a_flag_replaces_the_files_of_either_kind(tmp_path: Path) -> None:
+    file = tmp_path / "a.toml"
+    file.write_text("max_gmacs = 3\n")
+    assert resolve(load(file, {"gmacs": "1:2"})).band == (1.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({}, "give the compute budget: either --max-gmacs G or --gmacs A:B, got neither"),
+        ({"max_gmacs": 1, "gmacs": "1:2"}, "got both"),
+        ({"max_gmacs": -1}, "max_gmacs: Input should be greater than 0, got -1"),
+        ({"gmacs": "2:1"}, "needs 0 <= A < B"),
+        ({"max_gmacs": 1, "training.stepz": 5}, "did you mean 'training.steps'"),
+        ({"max_gmacs": 1, "time": "soon"}, "a time is like 90s"),
+        ({"max_gmacs": 1, "space.widths": "8-64"}, "a range is FIRST:LAST"),
+        ({"max_gmacs": 1, "trials": 0}, "trials: Input should be greater than or equal to 1"),
+        ({"max_gmacs": 1, "objective": "ssim"}, "objective: Input should be 'psnr_y' or 'psnr_rgb'"),
+    ],
+)
+def test_what_does_not_fit_is_named(said: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=r".*") as error:
+        resolve(said)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["max_gmacs = ", "= 3", "[a\n"])
+def test_a_file_that_is_not_toml_is_named(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "bad.toml"
+    file.write_text(content)
+    with pytest.raises(ConfigError, match=r"bad\.toml: not TOML"):
+        load(file, {})
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.toml: can't be read"):
+        load(tmp_path / "none.toml", {})
+
+
+def test_resuming_may_change_limits_and_workers_only() -> None:
+    study = resolve({"max_gmacs": 2, "trials": 8, "training.steps": 50}).model_dump(mode="json")
+    config = resumed(study, {"trials": 20, "workers.number": 4})
+    assert (config.trials, config.workers.number, config.training.steps) == (20, 4, 50)
+    with pytest.raises(ConfigError, match=r"training\.steps: the study has 50, now 60"):
+        resumed(study, {"training.steps": 60})
+    with pytest.raises(ConfigError, match=r"max_gmacs: the study has 2\.0, now 3\.0"):
+        resumed(study, {"max_gmacs": 3})
+    assert len(difference(study, {"gmacs": "1:2", "space.blocks": "rfdb"})) == 3
+
+
+def test_a_recorded_configuration_resolves_to_itself() -> None:
+    config = resolve(
+        {
+            "gmacs": "1:2",
+            "time": "5m",
+            "space.widths": "8:16:4",
+            "space.blocks": "rfdb, hin",
+            "data.train": "/x",
+        }
+    )
+    assert config.space.widths == (8, 12, 16)
+    assert config.space.blocks == ("rfdb", "hin")
+    assert resumed(config.model_dump(mode="json"), {}) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("90", 90), ("90s", 90), ("6m", 360), ("1.5h", 5400), ("1h30m", 5400), ("1m5s", 65)],
+)
+def test_times(text: str, expected: float) -> None:
+    assert seconds(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "m", "5x", "0s", "-5m", "1h 30m"])
+def test_no_times(text: str) -> None:
+    with pytest.raises(ValueError, match="time"):
+        seconds(text)
+
+
+def test_ranges_and_bands() -> None:
+    assert integers("8:16:4") == (8, 12, 16)
+    assert integers("1:3") == (1, 2, 3)
+    assert integers("8,32") == (8, 32)
+    assert band("0.5:2") == (0.5, 2.0)
+    for text in ("16:8", "8:16:0", "a", "8;9", ""):
+        with pytest.raises(ValueError, match="range"):
+            integers(text)
+    for text in ("2", "2:2", "a:b", "1:2:3", "-1:2"):
+        with pytest.raises(ValueError, match="band"):
+            band(text)

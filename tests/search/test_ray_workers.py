@@ -1,0 +1,138 @@
+"""Real Ray workers: events, deaths, faults, addresses."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from search.pool import Ended, Lost, Raised
+from search.ray_workers import MEBIBYTE, ClusterError, Resources, Workers, check_reachable
+
+
+def obeys(job: Any, data: Any) -> Iterator[Any]:
+    """Does what the job says."""
+    what, argument = job
+    if what == "count":
+        yield from range(argument)
+    elif what == "data":
+        yield int(data["pixels"].sum()), data["pixels"].flags.writeable, os.getpid()
+    elif what == "die":
+        yield "alive"
+        time.sleep(0.2)  # lets the event leave before the process is gone
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif what == "raise":
+        yield "alive"
+        raise ValueError(argument)
+    elif what == "sleep":
+        yield os.getpid()
+        time.sleep(argument)
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Workers]:
+    pixels = np.full((500, 500), 2, dtype=np.uint8)
+    pool = Workers(obeys, {"pixels": pixels}, Resources(workers=2), object_store_bytes=100 * MEBIBYTE)
+    yield pool
+    pool.stop()
+
+
+def collect(pool: Workers, keys: set[int], seconds: float = 30) -> dict[int, list[Any]]:
+    """All events of the keys until each has ended."""
+    events: dict[int, list[Any]] = {key: [] for key in keys}
+    deadline = time.monotonic() + seconds
+    while any(not es or not isinstance(es[-1], Ended | Raised | Lost) for es in events.values()):
+        assert time.monotonic() < deadline, events
+        for key, event in pool.events(timeout_s=0.2):
+            events[key].append(event)
+    return events
+
+
+def test_events_of_two_jobs_arrive_in_order_and_end(workers: Workers) -> None:
+    assert workers.capacity == workers.free == 2
+    workers.start(1, ("count", 5))
+    workers.start(2, ("count", 3))
+    assert workers.free == 0
+    events = collect(workers, {1, 2})
+    assert events[1] == [0, 1, 2, 3, 4, Ended()]
+    assert events[2] == [0, 1, 2, Ended()]
+    assert workers.free == 2
+
+
+def test_data_reaches_workers_read_only_that_is_without_a_copy(workers: Workers) -> None:
+    workers.start(1, ("data", None))
+    (total, writeable, pid), _ = collect(workers, {1})[1]
+    assert (total, writeable) == (500 * 500 * 2, False)
+    assert pid != os.getpid()
+
+
+def test_a_killed_worker_is_reported_lost_and_the_pool_goes_on(workers: Workers) -> None:
+    workers.start(1, ("die", None))
+    events = collect(workers, {1})[1]
+    assert events[0] == "alive"
+    assert isinstance(events[-1], Lost)
+    assert "worker" in events[-1].reason
+    workers.start(2, ("count", 1))
+    assert collect(workers, {2})[2] == [0, Ended()]
+
+
+def test_an_exception_is_reported_with_its_type_and_text(workers: Workers) -> None:
+    workers.start(1, ("raise", "something odd"))
+    assert collect(workers, {1})[1] == ["alive", Raised("ValueError: something odd")]
+
+
+def test_stop_ends_what_runs_at_once() -> None:
+    import ray
+
+    ray.shutdown()
+    pool = Workers(obeys, {}, Resources(workers=1), object_store_bytes=100 * MEBIBYTE)
+    pool.start(1, ("sleep", 600))
+    pid = None
+    while pid is None:
+        pid = next((event for _, event in pool.events(timeout_s=1)), None)
+    started = time.monotonic()
+    pool.stop()
+    assert time.monotonic() - started < 10
+    deadline = time.monotonic() + 10
+    while _alive(pid):
+        assert time.monotonic() < deadline, "the worker outlived the pool"
+        time.sleep(0.1)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_more_than_the_machine_has_is_refused() -> None:
+    import ray
+
+    ray.shutdown()
+    with pytest.raises(ClusterError, match=r"a trial needs 1 CPUs and 3 GPUs, but Ray has .* and 0 GPUs"):
+        Workers(obeys, {}, Resources(gpus=3, workers=1), object_store_bytes=100 * MEBIBYTE)
+    assert not ray.is_initialized()
+
+
+def test_an_address_where_nothing_listens_is_refused_within_ten_seconds() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+    started = time.monotonic()
+    with pytest.raises(ClusterError, match="no Ray cluster answers at"):
+        Workers(obeys, {}, Resources(), address=address)
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("address", ["nonsense", "host:port", "ray://"])
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(ClusterError, match="HOST:PORT"):
+        check_reachable(address)

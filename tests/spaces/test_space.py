@@ -1,0 +1,210 @@
+from random import Random
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spaces.architecture import Architecture
+from spaces.blocks import BLOCKS
+from spaces.build import build, cost
+from spaces.chain import Chain
+from spaces.padding import run
+from spaces.parts import part_cost
+from spaces.space import CARD_BLOCKS, SPACES, Choice, Genotype, Space, chain_space, named_space
+from spaces.task import Task
+from spaces.upsamplers import UPSAMPLERS
+
+TASK = Task("sr-x2", scale=2)
+ALL = named_space("sr-all")
+CARD = named_space("sr-card")
+SMALL = chain_space("small", blocks=("ghost", "idle"), widths=(8, 12), depths=(1, 3))
+GENOTYPES = st.fixed_dictionaries({choice.name: st.sampled_from(choice.values) for choice in ALL})
+SEEDS = st.integers(0, 10**9)
+
+
+def genotype(**changes: object) -> dict[str, object]:
+    return SMALL.sample(Random(0)) | changes
+
+
+@settings(deadline=None)
+@given(GENOTYPES)
+def test_every_genotype_is_accepted_and_decodes_to_what_it_says(genes: Genotype) -> None:
+    ALL.check(genes)
+    chain = ALL.decode(genes)
+    assert isinstance(chain, Chain)
+    assert (chain.width, len(chain.blocks)) == (genes["width"], genes["depth"])
+    assert [block.kind for block in chain.blocks] == [genes[f"block_{i}"] for i in range(len(chain.blocks))]
+    assert chain.upsampler.kind == genes["upsampler"]
+    for name in ("fusion", "feature_skip", "image_skip", "activation"):
+        assert getattr(chain, name) == genes[name]
+    assert Architecture.from_json(chain.to_json()) == chain
+
+
+@settings(deadline=None)
+@given(GENOTYPES, st.data())
+def test_genes_beyond_the_depth_leave_no_trace(genes: Genotype, data: st.DataObject) -> None:
+    depth = genes["depth"]
+    assert isinstance(depth, int)
+    unused = {f"block_{i}": data.draw(st.sampled_from(list(BLOCKS))) for i in range(depth, 8)}
+    assert ALL.decode({**genes, **unused}).digest == ALL.decode(genes).digest
+
+
+@settings(max_examples=12, deadline=None)
+@given(SEEDS)
+def test_sampled_genotypes_build_and_run(seed: int) -> None:
+    space = named_space("sr-all", widths=(4, 7, 8), depths=(1, 2, 3))
+    genes = space.sample(Random(seed))
+    space.check(genes)
+    network = build(space.decode(genes), TASK)
+    assert run(network, torch.rand(1, 3, 9, 21), scale=2).shape == (1, 3, 18, 42)
+
+
+@settings(deadline=None)
+@given(SEEDS)
+def test_sampling_is_repeatable_and_offers_only_what_the_space_holds(seed: int) -> None:
+    genes = CARD.sample(Random(seed))
+    assert genes == CARD.sample(Random(seed))
+    CARD.check(genes)
+
+
+def test_sampling_reaches_every_value() -> None:
+    random = Random(0)
+    samples = [SMALL.sample(random) for _ in range(200)]
+    for choice in SMALL:
+        assert {genes[choice.name] for genes in samples} == set(choice.values)
+
+
+@pytest.mark.parametrize(
+    ("genes", "message"),
+    [
+        ({}, "has the genes .*; off: "),
+        ({"depth": 1}, r"off: \['activation', 'block_0'"),
+        (genotype(surplus=1), r"off: \['surplus'\]"),
+        (genotype(width=9), "gene 'width' of space 'small' has no value 9"),
+        (genotype(width=8.0), "gene 'width' of space 'small' has no value 8.0"),
+        (genotype(depth=True), "gene 'depth' of space 'small' has no value True"),
+        (genotype(feature_skip=0), "gene 'feature_skip' of space 'small' has no value 0"),
+        (genotype(block_2="rfdb"), "gene 'block_2' of space 'small' has no value 'rfdb'"),
+        (genotype(block_2=["ghost"]), "gene 'block_2'"),
+    ],
+)
+def test_genotype_of_another_space_is_refused(genes: Genotype, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SMALL.check(genes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"blocks": ("rfbd",)}, "unknown block 'rfbd': did you mean 'rfdb'"),
+        ({"upsamplers": ("transposd",)}, "unknown upsampler 'transposd': did you mean 'transposed'"),
+        ({"activations": ("paper", "sliu")}, "unknown activation 'sliu': did you mean 'silu'"),
+        ({"fusions": ("concatenate",)}, "unknown fusion 'concatenate': did you mean 'concat'"),
+        ({"image_skips": ("bilinaer",)}, "unknown image skip 'bilinaer': did you mean 'bilinear'"),
+        ({"blocks": ()}, "needs at least one value"),
+        ({"fusions": ()}, "choice 'fusion' needs at least one value"),
+        ({"fusions": ("plain", "plain")}, "choice 'fusion' repeats a value"),
+        ({"widths": (3, 8)}, r"a width is at least 4, got \[3, 8\]"),
+        ({"widths": ()}, "a width is at least 4"),
+        ({"depths": (0, 1)}, "a depth is at least 1"),
+    ],
+)
+def test_impossible_lists_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        chain_space("odd", **({"blocks": ("ghost",)} | changes))  # type: ignore[arg-type]
+
+
+def test_ordered_choice_needs_increasing_values() -> None:
+    with pytest.raises(ValueError, match="'width' needs increasing values, got \\[8, 4\\]"):
+        Choice("width", (8, 4), ordered=True)
+
+
+def test_unknown_space_is_refused_with_the_nearest() -> None:
+    with pytest.raises(ValueError, match="unknown space 'sr-crd': did you mean 'sr-card'"):
+        named_space("sr-crd")
+
+
+def test_named_spaces_offer_the_card_and_everything() -> None:
+    assert set(SPACES) == {"sr-card", "sr-all"}
+    assert CARD.by_name["block_0"].values == CARD_BLOCKS
+    assert set(ALL.by_name["block_7"].values) == set(BLOCKS)
+    assert set(CARD.by_name["upsampler"].values) == set(ALL.by_name["upsampler"].values) == set(UPSAMPLERS)
+
+
+def test_one_kind_for_all_positions() -> None:
+    space = chain_space("one", blocks=("ghost", "idle"), widths=(8,), depths=(2, 3), per_position=False)
+    assert [name for name in space.by_name if name.startswith("block")] == ["block"]
+    genes = space.sample(Random(0)) | {"depth": 3, "block": "idle"}
+    chain = space.decode(genes)
+    assert isinstance(chain, Chain)
+    assert [block.kind for block in chain.blocks] == ["idle"] * 3
+
+
+def test_lists_are_sorted_and_repeats_dropped() -> None:
+    space = chain_space("lists", blocks=("idle", "ghost", "idle"), widths=(12, 8, 12), depths=(2, 1))
+    assert space.by_name["width"] == Choice("width", (8, 12), ordered=True)
+    assert space.by_name["depth"] == Choice("depth", (1, 2), ordered=True)
+    assert space.by_name["block_1"] == Choice("block_1", ("idle", "ghost"))
+
+
+def test_size_counts_the_genotypes() -> None:
+    space = chain_space(
+        "counted",
+        blocks=("ghost", "idle", "hin"),
+        widths=(8, 12),
+        depths=(1, 2),
+        upsamplers=("pixelshuffle",),
+        image_skips=("none",),
+    )
+    assert space.size == 2 * 2 * 3**2 * 1 * 2 * 2 * 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "other"},
+        {"blocks": ("ghost",)},
+        {"blocks": ("idle", "ghost")},
+        {"widths": (8, 16)},
+        {"depths": (1, 2)},
+        {"per_position": False},
+        {"upsamplers": ("pixelshuffle",)},
+        {"fusions": ("plain",)},
+        {"feature_skips": (True,)},
+        {"image_skips": ("none",)},
+        {"activations": ("paper", "gelu")},
+    ],
+    ids=str,
+)
+def test_digest_changes_with_every_list(changes: dict[str, object]) -> None:
+    same = {"name": "small", "blocks": ("ghost", "idle"), "widths": (8, 12), "depths": (1, 3)}
+    assert chain_space(**same).digest == SMALL.digest  # type: ignore[arg-type]
+    assert chain_space(**(same | changes)).digest != SMALL.digest  # type: ignore[arg-type]
+
+
+def test_changed_named_space_is_another_space() -> None:
+    changed = named_space("sr-card", widths=(8, 12), depths=None)
+    assert changed.name == "sr-card (changed)"
+    assert changed.digest != CARD.digest
+    assert changed.by_name["depth"] == CARD.by_name["depth"]
+    assert named_space("sr-card", per_position=False).digest != CARD.digest
+    assert named_space("sr-card", widths=None).digest == CARD.digest
+
+
+def test_space_may_leave_the_wiring_genes_out() -> None:
+    space = Space("bare", (Choice("depth", (1,)), Choice("width", (8,)), Choice("block", ("ghost",))))
+    assert (
+        space.decode(space.sample(Random(0))).to_json() == '{"blocks":["ghost"],"topology":"chain","width":8}'
+    )
+
+
+def test_parts_are_traced_once_for_all_architectures() -> None:
+    """What lets thousands of architectures be costed in a second."""
+    random = Random(0)
+    task = Task("traced once", scale=2, cost_input=(3, 40, 41))
+    before = part_cost.cache_info().misses
+    for _ in range(300):
+        cost(SMALL.decode(SMALL.sample(random)), task)
+    # Per width: the head, 2 blocks, the fusion at 2 depths, the trunk's convolution, 4 upsamplers.
+    assert part_cost.cache_info().misses - before == 2 * (1 + 2 + 2 + 1 + 4)
