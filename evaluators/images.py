@@ -197,13 +197,15 @@ def read_pairs(
     *,
     scale: int,
     name: str | None = None,
+    minimum: tuple[int, int] = (1, 1),
     skip_bad: bool = False,
 ) -> tuple[ImageSet, ImageSet]:
     """Read HR images and their LR versions, in the same order.
 
     Files are matched by name without suffix; an LR name may end in ``x4`` or ``_x4`` (the scale). An HR
     image that is larger than LR times the scale by less than ``scale`` pixels is cropped, top left kept,
-    as the published LR images were made. With ``skip_bad``, a pair with an unreadable file is left out.
+    as the published LR images were made. ``minimum`` is the smallest (height, width) of an LR image. With
+    ``skip_bad``, a pair with a file that can't be used is left out.
 
     Raises:
         ImageError: as ``read_folder``; naming all files without a partner; naming all pairs whose sizes
@@ -212,7 +214,7 @@ def read_pairs(
     hr_folder, lr_folder = Path(hr_folder), Path(lr_folder)
     pairs = _match(_image_files(hr_folder), _image_files(lr_folder), scale)
     hr, hr_conversions, hr_problems = _read_all(pairs.keys(), (1, 1))
-    lr, lr_conversions, lr_problems = _read_all(pairs.values(), (1, 1))
+    lr, lr_conversions, lr_problems = _read_all(pairs.values(), minimum)
     good = {high: low for high, low in pairs.items() if high in hr and low in lr}
     left_out = _left_out(hr_problems + lr_problems, len(good), f"{hr_folder}, {lr_folder}", skip_bad)
     cropped, misfits, crops = [], [], []

@@ -70,7 +70,7 @@ def model_card(study: Study, trial: Trial, file: ExportedFile, measurements: Seq
         f"average of weights {training['ema']:g}, {training['precision']}.",
         "",
         *(
-            f"- {split}: {study.data[split]['name']}, {study.data[split]['images']} images, "
+            f"- {split}: {study.data[split]['name']}, {study.data[split]['images']} image(s), "
             f"digest {study.data[split]['digest']}"
             for split in ("train", "validation", "test")
             if split in study.data

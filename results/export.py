@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 import onnx
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -77,7 +78,7 @@ def load_network(architecture: Architecture, task: Task, weights: Path) -> Netwo
     network = build(architecture, task).eval().requires_grad_(False)
     try:
         tensors = load_file(weights)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise ExportError(f"weights {weights}: can't be read: {error}") from error
     expected = {name: tuple(t.shape) for name, t in network.state_dict().items()}
     got = {name: tuple(t.shape) for name, t in tensors.items()}
@@ -115,7 +116,9 @@ def export(
     sizes = tuple(needs.padded(h, w) for h, w in CHECK_SIZES)
     try:
         run = _WRITERS[form](network, architecture, task, partial, low)
-        worst = max(_difference(network, run, task, size) for size in sizes)
+        with torch.inference_mode():
+            # numpy's max keeps a NaN, Python's may lose it.
+            worst = float(np.max([_difference(network, run, task, size) for size in sizes]))
         if not worst <= max_error:
             raise ExportError(
                 f"the {form} file's output differs from PyTorch's by {worst:.2g}, more than {max_error:g} allowed; "
@@ -145,9 +148,7 @@ Run = Callable[[Tensor], Tensor]
 def _difference(network: Network, run: Run, task: Task, size: tuple[int, int]) -> float:
     """Largest absolute difference on a random image."""
     image = torch.rand(1, task.in_channels, *size, generator=torch.Generator().manual_seed(size[0]))
-    with torch.inference_mode():
-        expected = network(image)
-    got = run(image)
+    expected, got = network(image), run(image)
     if got.shape != expected.shape:
         raise ExportError(
             f"expected an output of shape {tuple(expected.shape)}, the file gives {tuple(got.shape)}"

@@ -47,5 +47,5 @@ def export_trial(
     exported = export(network, architecture, task, path, form)
     card = path.with_suffix(".md")
     card.write_text(model_card(study, trial, exported, trial.measurements))
-    store.add_artifact(trial.id, Artifact(form, str(path), exported.sha256, exported.bytes))
+    store.add_artifact(trial.id, Artifact(form, str(path.resolve()), exported.sha256, exported.bytes))
     return exported, card

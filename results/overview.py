@@ -94,7 +94,11 @@ def value(measurements: Iterable[Measurement], name: str, protocol: str | None =
 
 
 def row(found: Overview, point: Point, trial: Trial) -> dict[str, Any]:
-    """A front member as a flat record: costs with their input size, quality with its protocol."""
+    """A front member as a flat record: costs with their input size, quality with its protocol.
+
+    ``test_protocol`` is that of the study's metric; other test scores differ from it in the colour that their
+    name says.
+    """
     study = found.study
     assert found.front.quality is not None
     quality = found.front.quality
@@ -113,13 +117,27 @@ def row(found: Overview, point: Point, trial: Trial) -> dict[str, Any]:
         f"{quality.name}_gain": point.quality - found.baseline[1],
         "training_seconds": trial.seconds,
     }
-    test = study.data.get("test")
-    if test:
-        for measurement in trial.measurements:
-            if f" on {test['name']} (" in measurement.protocol:
-                record[f"test_{measurement.name}"] = measurement.value
-                record["test_protocol"] = measurement.protocol
+    protocols = _test_protocols(study)
+    for name, protocol in protocols.items():
+        if (score := value(trial.measurements, name, protocol)) is not None:
+            record[f"test_{name}"] = score
+            record["test_protocol"] = protocols[quality.name]
     return record
+
+
+def _test_protocols(study: Study) -> dict[str, str]:
+    """Metric to the protocol of its test scores; empty without test images.
+
+    Told from the validation scores by name and digest of the images: two folders may have one name.
+    """
+    validation = _images(study.data["objective"][1])
+    measured = study.data["baseline"]["measurements"]
+    return {m["name"]: m["protocol"] for m in measured if _images(m["protocol"]) != validation}
+
+
+def _images(protocol: str) -> str:
+    """The part of a protocol that says which images, by name and digest."""
+    return protocol.partition(" on ")[2]
 
 
 def rows(found: Overview) -> list[dict[str, Any]]:
@@ -139,6 +157,7 @@ def as_json(found: Overview) -> str:
         "budget_gmacs": list(found.budget),
         "baseline": {"name": found.baseline[0], "value": found.baseline[1]},
         "hypervolume": front.hypervolume,
+        "hypervolume_unit": front.quality and f"MACs x {front.quality.unit}",
         "reference": reference
         and {
             "cost": reference.cost,

@@ -1,4 +1,7 @@
-"""Tables for the terminal, and CSV."""
+"""Tables for the terminal, and CSV.
+
+Cells are Text, not str: rich takes the ``[dB]`` of a heading and a ``[new]`` in a folder's name for markup.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ def front_table(found: Overview) -> RenderableType:
     if not found.front.members or found.front.quality is None:
         return Text(f"{title}\nno complete trial yet, so there is no front")
     quality = found.front.quality
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table(title=Text(title), title_justify="left", title_style="bold")
     for heading in ("trial", "architecture"):
         table.add_column(heading, overflow="fold")
     for heading in (
@@ -36,13 +39,13 @@ def front_table(found: Overview) -> RenderableType:
         "params",
         "acts [M]",
         f"{quality.name} [{quality.unit}]",
-        f"over {found.baseline[0]}",
+        f"over {found.baseline[0]} [{quality.unit}]",
     ):
-        table.add_column(heading, justify="right")
+        table.add_column(Text(heading), justify="right")
     records = rows(found)
     tested = f"test_{quality.name}"
     if any(tested in r for r in records):
-        table.add_column(f"test {quality.name}", justify="right")
+        table.add_column(Text(f"test {quality.name} [{quality.unit}]"), justify="right")
     for record in records:
         cells = [
             str(record["trial"]),
@@ -55,7 +58,7 @@ def front_table(found: Overview) -> RenderableType:
         ]
         if tested in record:
             cells.append(f"{record[tested]:.3f}")
-        table.add_row(*cells)
+        table.add_row(*map(Text, cells))
     return Group(table, Text("\n".join(_footnotes(found, records, tested)), style="dim"))
 
 
@@ -69,14 +72,8 @@ def _footnotes(found: Overview, records: list[dict[str, Any]], tested: str) -> l
     ]
     protocol = next((r["test_protocol"] for r in records if tested in r), None)
     if protocol is not None:
-        objective, _ = found.study.data["objective"]
-        name = found.study.data["test"]["name"]
-        measured = found.study.data["baseline"]["measurements"]
-        protocol = next(
-            m["protocol"] for m in measured if m["name"] == objective and f" on {name} (" in m["protocol"]
-        )
-        test = baseline_value(found.study, objective, protocol)
-        notes.append(f"test {objective}: {protocol}; {label} {test:.3f}; never used to choose")
+        test = baseline_value(found.study, front.quality.name, protocol)
+        notes.append(f"test {front.quality.name}: {protocol}; {label} {test:.3f}; never used to choose")
     if front.reference is not None and front.hypervolume is not None:
         reference = front.reference
         notes.append(
@@ -107,7 +104,7 @@ def studies_table(summaries: tuple[StudySummary, ...]) -> Table:
         study = summary.study
         metric, protocol = study.data["objective"]
         best = next((m for m in summary.best if m.key == (metric, protocol)), None)
-        table.add_row(
+        cells = (
             study.name,
             study.task,
             study.strategy,
@@ -118,6 +115,7 @@ def studies_table(summaries: tuple[StudySummary, ...]) -> Table:
             "" if best is None else f"{best.value:.3f} {best.unit}",
             f"{study.created_at:%Y-%m-%d %H:%M}",
         )
+        table.add_row(*map(Text, cells))
     return table
 
 
@@ -135,7 +133,8 @@ def trial_view(trial: Trial, rungs: tuple[Rung, ...], artifacts: tuple[Artifact,
     if trial.measurements:
         table = Table("measurement", "value", "unit", "protocol")
         for m in trial.measurements:
-            table.add_row(m.name, f"{m.value:,.4f}".rstrip("0").rstrip("."), m.unit, m.protocol)
+            number = f"{m.value:,.4f}".rstrip("0").rstrip(".")
+            table.add_row(*map(Text, (m.name, number, m.unit, m.protocol)))
         parts.append(table)
     if rungs:
         table = Table("step", "loss", "seconds", "scores")

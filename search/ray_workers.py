@@ -165,9 +165,9 @@ class Workers(Generic[JobT, DataT]):
 
 @ray.remote(num_returns="streaming")
 def _stream(evaluate: Callable[[Any, Any], Iterator[Any]], job: Any, data: Any) -> Iterator[Any]:
-    # Not "yield from": Ray sends values into the generator, which an inner plain iterator can't take.
+    # Not "yield from": Ray sends values into the generator, which a plain iterator inside can't take.
     for event in evaluate(job, data):
-        yield event  # noqa: UP028
+        yield event
 
 
 def check_reachable(address: str) -> None:

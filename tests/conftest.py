@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,9 +32,3 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     ran = [r for r in terminalreporter.stats.get("passed", []) if "shared" in r.keywords]
     terminalreporter.write_line(f"tests that need ../shared and ran: {len(ran)}")
 
-
-@pytest.fixture
-def runs(tmp_path: Path) -> Iterator[Path]:
-    """A folder for studies."""
-    folder = tmp_path / "runs"
-    yield folder

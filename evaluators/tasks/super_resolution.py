@@ -35,7 +35,7 @@ class SuperResolution(RestorationTask):
         if inputs is None:
             smallest = minimum * scale
             return self.degrade(read_folder(targets, minimum=(smallest, smallest), skip_bad=skip_bad))
-        hr, lr = read_pairs(targets, inputs, scale=scale, skip_bad=skip_bad)
+        hr, lr = read_pairs(targets, inputs, scale=scale, minimum=(minimum, minimum), skip_bad=skip_bad)
         return PairSet(lr, hr, scale)
 
     def degrade(self, images: ImageSet) -> PairSet:

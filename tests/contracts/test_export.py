@@ -10,8 +10,17 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from results.export import CHECK_SIZES, FORMATS, MAX_ERROR, ExportError, Format, export, load_network
+from results.export import (
+    CHECK_SIZES,
+    FORMATS,
+    MAX_ERROR,
+    ExportError,
+    Format,
+    export,
+    load_network,
+)
 from spaces.architecture import Architecture, Block
+from spaces.baselines import baseline
 from spaces.blocks import BLOCKS
 from spaces.build import build
 from spaces.chain import FUSIONS, IMAGE_SKIPS, Chain
@@ -112,3 +121,10 @@ def test_missing_and_surplus_tensors_are_named(tmp_path: Path) -> None:
         ExportError, match=r"head\.bias: expected \(8,\), got None; tail\.bias: expected None"
     ):
         load_network(SMALL, TASK, tmp_path / "w.safetensors")
+
+
+def test_a_damaged_weights_file_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "weights.safetensors"
+    file.write_bytes(b"not safetensors" * 9)
+    with pytest.raises(ExportError, match=r"weights\.safetensors: can't be read"):
+        load_network(baseline("rfdn"), Task("sr-x4", scale=4), file)

@@ -187,10 +187,10 @@ def test_running_out_of_memory_is_a_failure_that_the_process_survives() -> None:
     """For real, in NumPy and in torch: the process may take little more address space than it has."""
     command = [sys.executable, "-c", OUT_OF_MEMORY]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    before, numpy, torch, after = json.loads(done.stdout)
+    before, in_numpy, in_torch, after = json.loads(done.stdout)
     assert before == after == "Finished"
-    assert numpy.startswith("out of memory: Unable to allocate")
-    assert re.match("out of memory: .*can't allocate memory", torch)
+    assert in_numpy.startswith("out of memory: Unable to allocate")
+    assert re.match("out of memory: .*can't allocate memory", in_torch)
 
 
 def test_what_is_not_expected_is_not_swallowed() -> None:

@@ -8,6 +8,8 @@ import signal
 import sqlite3
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from PIL import Image
 
 from tests.search.test_cli import PIXELFRONT, run
 
-SMALL = (
+SMALL = (  # noqa: SIM905
     "search --max-gmacs 0.6 --trials 6 --steps 24 --batch 4 --patch 16 --rungs 3 --depths 1:2 --widths 8:16:4 "
     "--blocks rfdb,ghost,mscb --upsamplers pixelshuffle,transposed --workers 2 --seed 3 --precision float32"
 ).split()
@@ -27,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 
 def query(folder: Path, sql: str) -> list[Any]:
-    with sqlite3.connect(folder / "runs" / "pixelfront.db") as connection:
+    with closing(sqlite3.connect(folder / "runs" / "pixelfront.db")) as connection:
         return connection.execute(sql).fetchall()
 
 
@@ -196,6 +198,46 @@ def test_resuming_with_changed_images_is_refused_with_the_difference(tmp_path: P
     images(tmp_path / "val", 1, seed=60)
     message = run("search", "--resume", "--study", "s", "--trials", "2", cwd=tmp_path, code=2).stderr
     assert "validation: the study has" in message
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 450 KiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=450k", "tmpfs", disk], capture_output=True)
+    if made.returncode != 0:
+        pytest.skip(f"can't mount a file system here: {made.stderr.decode().strip()}")
+    yield disk
+    remount(disk, "rw")
+    subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+def remount(disk: Path, options: str) -> None:
+    """Change a mount, waiting for processes that are just ending."""
+    for _ in range(100):
+        done = subprocess.run(["mount", "-o", f"remount,{options}", disk], capture_output=True)
+        if done.returncode == 0:
+            return
+        time.sleep(0.1)
+    raise AssertionError(done.stderr.decode())
+
+
+def test_a_full_disk_ends_in_a_message_and_the_study_goes_on_when_there_is_room(
+    finished: tuple[Path, str], small_disk: Path
+) -> None:
+    message = run(*SMALL, "--study", "full", "--no-finish", cwd=small_disk, code=2).stderr
+    assert message.startswith("pixelfront: ")
+    assert "full" in message or "No space left" in message
+    remount(small_disk, "size=20m")
+    run("search", "--resume", "--study", "full", "--no-finish", cwd=small_disk)
+    assert architectures(small_disk, "full") == architectures(finished[0], "straight")
+    assert scores(small_disk, "full") == scores(finished[0], "straight")
+
+    remount(small_disk, "ro")
+    message = run("search", "--resume", "--study", "full", "--trials", "9", cwd=small_disk, code=2).stderr
+    assert "readonly" in message or "read-only" in message
+    assert "full" in run("studies", cwd=small_disk).stdout
 
 
 def test_a_diverging_trial_is_recorded_and_the_search_goes_on(tmp_path: Path) -> None:

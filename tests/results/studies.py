@@ -1,0 +1,122 @@
+"""A small study in a real store, as a search leaves it: real data, costs and weights, and chosen scores."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import torch
+
+from evaluators.trial import weights_of
+from results.schema import Artifact, Study, Trial
+from results.store import Store
+from search.config import resolve
+from search.engine import cost_measurements
+from search.setup import Setup, environment, prepare
+from spaces.architecture import Block
+from spaces.build import build, cost
+from spaces.chain import Chain
+from spaces.measurement import Measurement
+from spaces.task import Task
+
+NAME = "phone"
+TASK = Task("sr-x2", scale=2)
+BUDGET = 2.0
+CHEAP = Chain(width=8, blocks=(Block("residual"),))
+BEATEN = Chain(width=12, blocks=(Block("rfdb"), Block("residual")))
+DEAR = Chain(width=16, blocks=(Block("rfdb"), Block("rfdb"), Block("residual")))
+GAINS = {CHEAP: 0.5, BEATEN: 0.25, DEAR: 1.5}  # dB over bicubic; BEATEN costs more than CHEAP
+
+
+def photographs(folder: Path) -> dict[str, str]:
+    """Folders of noise, as configuration; validation and test images lie in folders of one name."""
+    random = np.random.default_rng(0)
+    said = {}
+    for key, count, place in (("train", 2, "train"), ("validation", 1, "val/HR"), ("test", 1, "test/HR")):
+        (folder / place).mkdir(parents=True)
+        for n in range(count):
+            pixels = random.integers(0, 256, (48, 64, 3), dtype=np.uint8)
+            PIL.Image.fromarray(pixels).save(folder / place / f"{key}{n}.png")
+        said[f"data.{key}"] = str(folder / place)
+    return said
+
+
+def setup(folder: Path, **said: object) -> Setup:
+    """A checked configuration with its data."""
+    space = {"space.blocks": "residual,rfdb", "space.widths": "8,12,16", "space.depths": "1:3"}
+    training = {"training.steps": 20, "training.patch": 16, "training.precision": "float32"}
+    limit = {} if "gmacs" in said else {"max_gmacs": BUDGET}
+    return prepare(resolve({"task": TASK.name, **limit, **space, **training, **photographs(folder), **said}))
+
+
+def new_study(store: Store, made: Setup, name: str = NAME) -> Study:
+    """The study as ``search.run`` records it."""
+    return store.create_study(
+        name,
+        task=made.config.task,
+        strategy=made.config.strategy,
+        seed=made.config.seed,
+        space_name=made.space.name,
+        space_digest=made.space.digest,
+        space={choice.name: list(choice.values) for choice in made.space},
+        data_digest=made.data_digest,
+        data=made.data_record(),
+        config=made.config.model_dump(mode="json"),
+        environment=environment(),
+    )
+
+
+def scores(made: Setup, gain: float, *, test: bool = False) -> list[Measurement]:
+    """Bicubic's scores plus a gain, on the validation or the test images."""
+    half = len(made.baseline) // 2
+    chosen = made.baseline[half:] if test else made.baseline[:half]
+    return [replace(m, value=m.value + (gain if m.unit == "dB" else gain / 100)) for m in chosen]
+
+
+def add(store: Store, study: Study, architecture: Chain) -> Trial:
+    """A waiting trial with its exact costs."""
+    return store.add_trial(
+        study.id,
+        digest=architecture.digest,
+        architecture_json=architecture.to_json(),
+        measurements=cost_measurements(cost(architecture, TASK), TASK),
+    )
+
+
+def complete(
+    store: Store, study: Study, architecture: Chain, measured: Sequence[Measurement], folder: Path
+) -> Trial:
+    """A complete trial with a rung and weights."""
+    trial = add(store, study, architecture)
+    store.start_trial(trial.id, "worker")
+    store.add_rung(trial.id, 20, 0.0625, 1.5, measured[:2])
+    torch.manual_seed(trial.number)
+    content = weights_of(build(architecture, TASK))
+    path = folder / "weights" / f"{trial.number:05d}-{trial.digest}.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    weights = Artifact("weights", str(path), hashlib.sha256(content).hexdigest(), len(content))
+    store.finish_trial(trial.id, measured, [weights], seconds=3.25)
+    return store.trial(study.id, trial.number)
+
+
+def fill(store: Store, folder: Path) -> Setup:
+    """Three complete trials, of which two are the front and scored on the test images; three others."""
+    made = setup(folder / "images")
+    study = new_study(store, made)
+    for architecture, gain in GAINS.items():
+        trial = complete(store, study, architecture, scores(made, gain), folder)
+        if architecture != BEATEN:
+            store.add_measurements(trial.id, scores(made, gain - 0.125, test=True))
+    failed, running, _ = (
+        add(store, study, Chain(width=w, blocks=(Block("residual"),))) for w in (20, 24, 28)
+    )
+    store.start_trial(failed.id)
+    store.fail_trial(failed.id, "diverged: the loss became nan by step 3")
+    store.start_trial(running.id)
+    store.add_rung(running.id, 10, 0.125, 0.75, scores(made, 9.0)[:2])
+    return made
