@@ -1,0 +1,1 @@
+"""Measures and improves one architecture: data, degradations, metrics, training."""

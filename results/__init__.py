@@ -1,0 +1,1 @@
+"""What was found: the store, Pareto fronts, figures, export. Reading it needs no torch."""

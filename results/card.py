@@ -35,7 +35,8 @@ class ExportedFile(Protocol):
 def model_card(study: Study, trial: Trial, file: ExportedFile, measurements: Sequence[Measurement]) -> str:
     """The card of one exported trial."""
     architecture = Architecture.from_json(trial.architecture)
-    training = study.config["training"]
+    training, baseline = study.config["training"], study.data["baseline"]
+    patch = "x".join([str(training["patch"])] * 2)
     low, high = limits(study.config)
     checked = ", ".join(f"{h}x{w}" for h, w in file.sizes)
     multiple = f" and multiples of {file.multiple_of}" if file.multiple_of > 1 else ""
@@ -48,8 +49,8 @@ def model_card(study: Study, trial: Trial, file: ExportedFile, measurements: Seq
         "",
         "## Input and output",
         "",
-        f"One RGB image as (1, 3, H, W) float32 in [0, 1]; H and W at least {file.minimum_size}{multiple}: pad "
-        "smaller images and crop the output. The output isn't clamped: clamp it to [0, 1].",
+        f"One RGB image as (1, 3, H, W) float32 in [0, 1]; H and W at least {file.minimum_size}{multiple}: "
+        "pad smaller images and crop the output. The output isn't clamped: clamp it to [0, 1].",
         "",
         f"Checked: {file.format} against PyTorch at {checked}; largest difference {file.max_error:.2g}.",
         "",
@@ -59,15 +60,15 @@ def model_card(study: Study, trial: Trial, file: ExportedFile, measurements: Seq
         "|---|---:|---|---|",
         *(f"| {m.name} | {_number(m)} | {m.unit} | {m.protocol} |" for m in measurements),
         *(
-            f"| {m['name']} of {study.data['baseline']['name']} | {m['value']:.3f} | {m['unit']} | {m['protocol']} |"
-            for m in study.data["baseline"]["measurements"]
+            f"| {m['name']} of {baseline['name']} | {m['value']:.4f} | {m['unit']} | {m['protocol']} |"
+            for m in baseline["measurements"]
         ),
         "",
         "## Training and data",
         "",
-        f"{training['steps']} steps of {training['batch']} patches of {training['patch']}x{training['patch']} input "
-        f"pixels: L1, the last tenth L2, Adam, learning rate {training['learning_rate']:g} falling along a cosine, "
-        f"average of weights {training['ema']:g}, {training['precision']}.",
+        f"{training['steps']} steps of {training['batch']} patches of {patch} input pixels: L1, the last "
+        f"tenth L2, Adam, learning rate {training['learning_rate']:g} falling along a cosine, average of "
+        f"weights {training['ema']:g}, {training['precision']}.",
         "",
         *(
             f"- {split}: {study.data[split]['name']}, {study.data[split]['images']} image(s), "
@@ -80,8 +81,8 @@ def model_card(study: Study, trial: Trial, file: ExportedFile, measurements: Seq
         "",
         f"- file: SHA-256 `{file.sha256}`, {file.bytes:,} bytes",
         f"- architecture `{trial.digest}`: `{trial.architecture}`",
-        f"- search: {study.strategy}, seed {study.seed}, space {study.space_name} ({study.space_digest}), budget "
-        + (f"{low:g} to {high:g}" if low else f"at most {high:g}")
+        f"- search: {study.strategy}, seed {study.seed}, space {study.space_name} ({study.space_digest}), "
+        + (f"budget {low:g} to {high:g}" if low else f"budget at most {high:g}")
         + f" GMACs ({study.config['convention']}, {study.data['cost_input']})",
         f"- made with {packages}, Python {study.environment['python']}, {study.environment['platform']}",
         "",

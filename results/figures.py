@@ -13,13 +13,13 @@ def save_front_figure(found: Overview, path: Path) -> Path:
     """The front as a picture, with baseline and budget; colours tell the block kinds."""
     by_id = {trial.id: Architecture.from_json(trial.architecture) for trial in found.trials}
     assert found.front.quality is not None
-    quality = found.front.quality
+    quality, study = found.front.quality, found.study
     return plot_front(
         path,
         found.front.points,
         found.front,
-        title=f"{found.study.name}: {found.study.task}, {found.study.strategy}, {len(found.front.points)} trials",
-        x_label=f"GMACs at {found.study.data['cost_input']}",
+        title=f"{study.name}: {study.task}, {study.strategy}, {len(found.front.points)} trials",
+        x_label=f"GMACs at {study.data['cost_input']}",
         y_label=f"{quality.name} [{quality.unit}]",
         x_unit=GIGA,
         baseline=found.baseline,

@@ -75,11 +75,10 @@ def _footnotes(found: Overview, records: list[dict[str, Any]], tested: str) -> l
         test = baseline_value(found.study, front.quality.name, protocol)
         notes.append(f"test {front.quality.name}: {protocol}; {label} {test:.3f}; never used to choose")
     if front.reference is not None and front.hypervolume is not None:
-        reference = front.reference
-        notes.append(
-            f"hypervolume {front.hypervolume / GIGA:.4f} GMACs x {front.quality.unit} from "
-            f"({reference.cost / GIGA:g} GMACs, {reference.quality:.3f} {front.quality.unit}): {reference.meaning}"
-        )
+        reference, unit = front.reference, front.quality.unit
+        corner = f"({reference.cost / GIGA:g} GMACs, {reference.quality:.3f} {unit})"
+        volume = f"{front.hypervolume / GIGA:.4f} GMACs x {unit}"
+        notes.append(f"hypervolume {volume} from {corner}: {reference.meaning}")
     return notes
 
 

@@ -1,0 +1,1 @@
+"""What can be built: blocks, upsamplers, topologies, architectures as data, and their exact cost."""

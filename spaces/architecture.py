@@ -9,11 +9,11 @@ import hashlib
 import json
 from dataclasses import MISSING, Field, dataclass, fields
 from importlib import import_module
-from typing import Any, ClassVar, Union
+from typing import Any, ClassVar
 
 from spaces.registry import UnknownNameError
 
-Leaf = Union[int, str, bool, tuple["Leaf", ...]]
+Leaf = int | str | bool | tuple["Leaf", ...]
 
 DIGEST_LENGTH = 12
 _TOPOLOGY_MODULES = {"chain": "spaces.chain"}

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Callable, Sequence
+from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import optuna
@@ -47,16 +48,8 @@ class _OptunaStrategy(Strategy):
     # NSGA samplers note on each trial which generation it is of, so a replay has to sample again.
     replays = False
 
-    def __init__(
-        self,
-        space: Space,
-        *,
-        directions: Sequence[Direction],
-        seed: int,
-        sampler: Callable[[int], BaseSampler],
-    ):
+    def __init__(self, space: Space, *, directions: Sequence[Direction], seed: int):
         super().__init__(space, directions=directions, seed=seed)
-        self._sampler = sampler
         self._distributions = {c.name: _distribution(c) for c in space if len(c.values) > 1}
         self._trials: dict[int, optuna.Trial] = {}
         self._study = optuna.create_study(
@@ -65,11 +58,15 @@ class _OptunaStrategy(Strategy):
             study_name="pixelfront",
         )
 
+    @abstractmethod
+    def sampler(self, seed: int) -> BaseSampler:
+        """A new sampler."""
+
     def ask(self, number: int) -> dict[str, Leaf]:
         seed = random.Random(f"{self.seed} {number}").getrandbits(31)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            trial = self._ask(self._sampler(seed), number)
+            trial = self._ask(self.sampler(seed), number)
         return {c.name: _value(c, trial.params.get(c.name)) for c in self.space}
 
     def restore(self, number: int, genotype: Genotype) -> None:
@@ -116,23 +113,16 @@ def _parameter(choice: Choice, value: Leaf) -> int:
 class RandomStrategy(_OptunaStrategy):
     """Uniform random search."""
 
-    def __init__(self, space: Space, *, directions: Sequence[Direction], seed: int):
-        super().__init__(
-            space, directions=directions, seed=seed, sampler=lambda s: optuna.samplers.RandomSampler(seed=s)
-        )
+    def sampler(self, seed: int) -> BaseSampler:
+        return optuna.samplers.RandomSampler(seed=seed)
 
 
 @STRATEGIES.add("tpe")
 class TPEStrategy(_OptunaStrategy):
     """Tree-structured Parzen estimator, multivariate, multi-objective."""
 
-    def __init__(self, space: Space, *, directions: Sequence[Direction], seed: int):
-        super().__init__(
-            space,
-            directions=directions,
-            seed=seed,
-            sampler=lambda s: optuna.samplers.TPESampler(seed=s, multivariate=True),
-        )
+    def sampler(self, seed: int) -> BaseSampler:
+        return optuna.samplers.TPESampler(seed=seed, multivariate=True)
 
 
 @STRATEGIES.add("nsga2")
@@ -141,13 +131,8 @@ class NSGA2Strategy(_OptunaStrategy):
 
     replays = True
 
-    def __init__(self, space: Space, *, directions: Sequence[Direction], seed: int):
-        super().__init__(
-            space,
-            directions=directions,
-            seed=seed,
-            sampler=lambda s: optuna.samplers.NSGAIISampler(seed=s, population_size=POPULATION),
-        )
+    def sampler(self, seed: int) -> BaseSampler:
+        return optuna.samplers.NSGAIISampler(seed=seed, population_size=POPULATION)
 
 
 @STRATEGIES.add("nsga3")
@@ -156,20 +141,13 @@ class NSGA3Strategy(_OptunaStrategy):
 
     replays = True
 
-    def __init__(self, space: Space, *, directions: Sequence[Direction], seed: int):
-        super().__init__(
-            space,
-            directions=directions,
-            seed=seed,
-            sampler=lambda s: optuna.samplers.NSGAIIISampler(seed=s, population_size=POPULATION),
-        )
+    def sampler(self, seed: int) -> BaseSampler:
+        return optuna.samplers.NSGAIIISampler(seed=seed, population_size=POPULATION)
 
 
 @STRATEGIES.add("gp")
 class GPStrategy(_OptunaStrategy):
     """Gaussian processes with expected hypervolume improvement; a second or more a question."""
 
-    def __init__(self, space: Space, *, directions: Sequence[Direction], seed: int):
-        super().__init__(
-            space, directions=directions, seed=seed, sampler=lambda s: optuna.samplers.GPSampler(seed=s)
-        )
+    def sampler(self, seed: int) -> BaseSampler:
+        return optuna.samplers.GPSampler(seed=seed)

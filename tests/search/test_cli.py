@@ -14,7 +14,6 @@ import pytest
 from PIL import Image
 
 from search.cli import main
-from tests.conftest import ROOT
 
 PIXELFRONT = Path(sys.executable).parent / "pixelfront"
 LIMIT = ("--max-gmacs", "2")
@@ -183,6 +182,3 @@ def test_a_file_that_is_no_store_is_refused(tmp_path: Path, refused: Refused) ->
     assert "x.db" in refused("studies", "--db", "x.db")
 
 
-def test_the_readme_commands_exist() -> None:
-    makefile = (ROOT / "Makefile").read_text()
-    assert "pixelfront search --config examples/demo.toml" in makefile
