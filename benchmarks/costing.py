@@ -139,7 +139,7 @@ def main() -> int:
         "compared": len(sample),
         "fit": {"within": len(inside), "repaired": sum(c.repaired for c in inside)},
     }
-    report.show(result, [table], args.json)
+    report.show(result, [table], args)
     report.console.print(
         f"{traced:,} distinct parts traced in the first pass, {args.number / cold:.1f} s; of {args.number:,} "
         f"genotypes {len(inside):,} fit, {result['fit']['repaired']:,} of them by another width"

@@ -397,7 +397,7 @@ def main() -> int:
         tabulate(f"Driver, ms per trial: {setting}", SUMMARY, results),
         tabulate("Record and schedule, ms per trial, plain Ray's share included", DETAIL, results),
     ]
-    report.show({"results": results}, tables, args.json)
+    report.show({"results": results}, tables, args)
     missing = [result["strategy"] for result in results if not result["recorded"]]
     for result in results:
         report.console.print(

@@ -21,11 +21,12 @@ WIDTH_WITHOUT_TERMINAL = 140
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """A command line with the option that all benchmarks share."""
+    """A command line with the options that all benchmarks share."""
     found = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     found.add_argument("--json", type=Path, metavar="FILE", help="write the numbers to FILE too")
+    found.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables to FILE too")
     return found
 
 
@@ -43,15 +44,26 @@ class Report:
         self._machine = machine()
         self._started = time.perf_counter()
 
-    def show(self, result: dict[str, Any], tables: list[Table], path: Path | None) -> None:
-        """Print the tables and where they come from; write the result to ``path`` unless it is None."""
+    def show(self, result: dict[str, Any], tables: list[Table], args: argparse.Namespace) -> None:
+        """Print the tables and where they come from; write what ``parser``'s options ask for."""
         seconds = time.perf_counter() - self._started
         for table in tables:
             self.console.print(table)
-        self.console.print(f"{describe(self._machine)}; took {seconds:.0f} s", style="dim", highlight=False)
-        if path is not None:
+        origin = f"{describe(self._machine)}; took {seconds:.0f} s"
+        self.console.print(origin, style="dim", highlight=False)
+        if args.markdown is not None:
+            args.markdown.write_text("\n\n".join([*map(markdown, tables), origin]) + "\n")
+        if args.json is not None:
             record = {"benchmark": self._name, "machine": self._machine, "wall_s": seconds, **result}
-            path.write_text(json.dumps(record, indent=2) + "\n")
+            args.json.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def markdown(table: Table) -> str:
+    """The table with its title in bold."""
+    rows = [[str(column.header) for column in table.columns]]
+    rows.append([{"left": "---", "right": "---:"}[str(column.justify)] for column in table.columns])
+    rows += [list(map(str, cells)) for cells in zip(*(column.cells for column in table.columns), strict=True)]
+    return f"**{table.title}**\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def machine() -> dict[str, Any]:

@@ -125,7 +125,7 @@ def main() -> int:
                 "gain": two / one - 1,
             }
         )
-    report.show({"rows": rows, "seconds": args.seconds, "differing": differing}, [table], args.json)
+    report.show({"rows": rows, "seconds": args.seconds, "differing": differing}, [table], args)
     total = args.rounds * len(cases)
     report.console.print(f"losses after {WARM_UP} steps agree: {total - differing} of {total}")
     return 1 if differing else 0

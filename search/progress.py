@@ -1,4 +1,4 @@
-"""Live progress of a search in the terminal; a line per trial where there is no terminal."""
+"""Progress of a search: a line per finished trial and, in a terminal, what is going on below them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,9 @@ from results.schema import Trial
 from search.engine import Limits, Tally
 from spaces.architecture import Architecture
 
-RECENT = 6
-
 
 class TerminalProgress:
-    """Shows budget spent, running trials, the latest results and the front's hypervolume.
+    """Shows results, budget spent, running trials and the front's hypervolume.
 
     Args:
         steps: Training steps of a trial.
@@ -34,7 +32,6 @@ class TerminalProgress:
         self._reference = reference
         self._started = time.monotonic()
         self._tally = Tally()
-        self._lines: list[Text] = []
         self._values: list[tuple[float, float]] = []
         self._live = Live(console=console, refresh_per_second=4, get_renderable=self._view, transient=True)
 
@@ -61,12 +58,10 @@ class TerminalProgress:
             self._values.append((gmacs, psnr))
             gain = psnr - self._reference[1]
             line = Text(f"trial {trial.number:>3}  {psnr:6.2f} dB ({gain:+.2f})  {gmacs:8.3f} GMACs  {label}")
-        self._lines.append(line)
-        if not self._console.is_terminal:
-            self._console.print(line, soft_wrap=True)
+        self._console.print(line, soft_wrap=True)  # above the live part, if there is one
 
     def _view(self) -> RenderableType:
-        return Group(self._summary(), *self._lines[-RECENT:], self._running())
+        return Group(self._summary(), self._running())
 
     def _summary(self) -> RenderableType:
         tally = self._tally

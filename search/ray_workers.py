@@ -85,6 +85,7 @@ class Workers(Generic[JobT, DataT]):
         if address is None:
             cpus = None if resources.workers is None else max(1, round(resources.workers * resources.cpus))
             ray.init(
+                address="local",  # whatever RAY_ADDRESS says
                 num_cpus=cpus,
                 include_dashboard=False,
                 object_store_memory=object_store_bytes,

@@ -109,7 +109,7 @@ def run_search(
             stop = _search(store, record, setup, place, pool, console)
         console.print(_ending(stop, record.name))
         found = overview(store, record.name)
-        if finish and found.front.members:
+        if finish and stop != "interrupted" and found.front.members:
             if setup.test is not None:
                 _score_front(store, found, setup)
             found = overview(store, record.name)
@@ -130,8 +130,15 @@ def _workers(setup: Setup, console: Console) -> Iterator[Workers]:
         setup.data,
         Resources(workers.cpus, workers.gpus, workers.number),
         address=workers.ray_address,
-        object_store_bytes=max(256 * MEBIBYTE, 3 * _bytes(setup)),
+        object_store_bytes=256 * MEBIBYTE + 5 * _bytes(setup) // 4,
     )
+    idle = pool.capacity - setup.config.window
+    if idle > 0:
+        console.print(
+            f"note: --window {setup.config.window} leaves {idle} of {pool.capacity} workers idle; a larger one uses "
+            "them, and means another sequence of architectures",
+            style="yellow",
+        )
     try:
         yield pool
     finally:

@@ -31,4 +31,3 @@ def shared() -> Path:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     ran = [r for r in terminalreporter.stats.get("passed", []) if "shared" in r.keywords]
     terminalreporter.write_line(f"tests that need ../shared and ran: {len(ran)}")
-

@@ -26,7 +26,9 @@ def test_the_python_examples_run(tmp_path: Path) -> None:
 
 def test_every_file_that_the_architecture_page_names_exists() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text()
-    paths = re.findall(r"`((?:search|spaces|evaluators|results|tests|examples|benchmarks|docs)/[\w/.]+)`", page)
+    paths = re.findall(
+        r"`((?:search|spaces|evaluators|results|tests|examples|benchmarks|docs)/[\w/.]+)`", page
+    )
     assert len(paths) > 30
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
@@ -50,7 +52,9 @@ def test_the_readme_lists_every_block_and_upsampler() -> None:
 def test_commands_in_the_readme_are_real() -> None:
     from search.cli import app
 
-    known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    known = {
+        command.name or command.callback.__name__ for command in app.registered_commands if command.callback
+    }
     commands = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
     used = set(re.findall(r"^pixelfront (\w+)", "\n".join(commands), flags=re.MULTILINE))
     assert used == known

@@ -4,7 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluators.images import Image, ImageSet, orientations
@@ -58,6 +58,7 @@ def test_orientations_images_and_places_are_equally_likely() -> None:
     assert abs(counts - len(small) / 16).max() < 5 * 16
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**40), st.integers(0, 2**40), st.integers(1, 9))
 def test_a_batch_is_a_function_of_seed_and_step(seed: int, step: int, batch: int) -> None:
     inputs, targets = images(2, (9, 11), (12, 8))
@@ -103,6 +104,7 @@ ONE, TWO = coordinates(12, 16, 1), coordinates(20, 12, 2)
 NOISE = np.random.default_rng(0).integers(0, 256, (2, 12, 12, 3), dtype=np.uint8)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 11), st.integers(0, 15), st.integers(0, 2), st.booleans())
 def test_the_digest_changes_with_any_pixel(row: int, column: int, channel: int, of_the_input: bool) -> None:
     before = pair_set(ONE, TWO)

@@ -3,12 +3,13 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluators.recipe import Recipe, Stage, l1_then_l2
 
 
+@settings(deadline=None)
 @given(st.integers(1, 5000), st.floats(1e-6, 1.0))
 def test_the_rate_falls_along_a_half_cosine_to_a_hundredth(steps: int, rate: float) -> None:
     stage = Stage(steps, "l1", rate)
@@ -59,6 +60,7 @@ def test_a_recipe_without_stages_or_average_is_refused() -> None:
     assert Recipe((Stage(1, "l1", 1e-3),), ema=0.0).ema == 0
 
 
+@settings(deadline=None)
 @given(st.integers(1, 10_000))
 def test_l1_then_l2_shares_the_steps_nine_to_one(steps: int) -> None:
     recipe = l1_then_l2(steps, learning_rate=1e-2, batch=3, patch=5)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from evaluators.pairs import PatchSource
-from evaluators.recipe import Precision, Recipe
+from evaluators.recipe import Precision, Recipe, Stage
 from evaluators.training import Training, TrainingDivergedError, to_tensor, training_dtype
 from evaluators.trial import score
 from tests.evaluators.small import TASK, network, pairs, recipe, source
@@ -144,8 +144,14 @@ def test_the_first_loss_is_the_stages_loss_of_the_first_batch() -> None:
 
 def test_a_loss_that_is_not_finite_ends_the_training() -> None:
     state = training(recipe(30, learning_rate=1e30))
-    with pytest.raises(TrainingDivergedError, match=r"the loss became (nan|inf) by step 20"):
+    with pytest.raises(TrainingDivergedError, match=r"the loss became nan by step 20"):
         run(state, 30)
+    squares = Recipe((Stage(30, "l2", 1e6, 4, 16),), precision="float32")  # that overflow
+    with pytest.raises(TrainingDivergedError, match=r"the loss became inf by step 2$"):
+        run(training(squares), 2)
+
+
+def test_a_diverging_run_stops_at_the_next_report() -> None:
     state = training(recipe(30, learning_rate=1e30))
     reports = state.run(30, report_every=1)
     assert next(reports).step == 1  # before the first update

@@ -67,7 +67,8 @@ def test_another_convention_counts_other_costs(tmp_path: Path) -> None:
     with Store.open(tmp_path / "results.db") as store:
         made = setup(tmp_path / "images", convention="challenge", gmacs="0.1:2.5", objective="psnr_rgb")
         study = new_study(store, made)
-        complete(store, study, DEAR, scores(made, 1.0), tmp_path)
+        trial = complete(store, study, DEAR, scores(made, 1.0), tmp_path)
+        store.add_measurements(trial.id, scores(made, 0.5, test=True))
         found = overview(store, NAME)
     assert found.front.members[0].cost == cost(DEAR, TASK).operations("challenge") > cost(DEAR, TASK).macs
     assert found.budget == (0.1, 2.5)
@@ -77,6 +78,7 @@ def test_another_convention_counts_other_costs(tmp_path: Path) -> None:
     assert record["cost_protocol"] == "challenge, 3x256x256"
     assert record["psnr_rgb_gain"] == pytest.approx(1.0)
     assert record["protocol"].startswith("RGB, ")
+    assert record["test_protocol"].startswith("RGB, ")
 
 
 def test_a_row_holds_costs_and_scores_with_their_protocols(small_store: Store, small_setup: Setup) -> None:

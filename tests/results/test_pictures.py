@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from matplotlib.figure import Figure
@@ -26,6 +26,7 @@ def detail(pixels: np.ndarray, top: int, left: int, side: int) -> float:
     return total
 
 
+@settings(deadline=None)
 @given(SIZES.flatmap(lambda shape: arrays(np.uint8, shape)), st.integers(1, 10))
 def test_the_crop_has_the_most_detail_of_all(pixels: np.ndarray, side: int) -> None:
     height, width = pixels.shape[:2]

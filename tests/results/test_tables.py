@@ -59,7 +59,8 @@ def test_the_front_is_printed_with_units_and_protocols(small_store: Store, small
 
 def test_without_test_images_there_is_no_test_column(tmp_path: Path) -> None:
     with Store.open(tmp_path / "results.db") as store:
-        made = setup(tmp_path / "images")
+        made = setup(tmp_path / "images", **{"data.test": None})
+        assert made.test is None
         study = new_study(store, made)
         complete(store, study, CHEAP, scores(made, 1.0), tmp_path)
         text = printed(front_table(overview(store, NAME)))

@@ -180,5 +180,3 @@ def test_a_usage_error_in_a_real_process_has_no_traceback(tmp_path: Path) -> Non
 def test_a_file_that_is_no_store_is_refused(tmp_path: Path, refused: Refused) -> None:
     (tmp_path / "x.db").write_text("not a database " * 100)
     assert "x.db" in refused("studies", "--db", "x.db")
-
-

@@ -136,3 +136,23 @@ def test_an_address_where_nothing_listens_is_refused_within_ten_seconds() -> Non
 def test_what_is_no_address_is_refused(address: str) -> None:
     with pytest.raises(ClusterError, match="HOST:PORT"):
         check_reachable(address)
+
+
+def test_jobs_run_on_a_cluster_by_its_address() -> None:
+    import ray
+    from ray.cluster_utils import Cluster
+
+    ray.shutdown()
+    node = {"num_cpus": 1, "object_store_memory": 80 * MEBIBYTE, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=node)
+    try:
+        cluster.add_node(num_cpus=1, object_store_memory=80 * MEBIBYTE)
+        pool = Workers(obeys, {"pixels": np.ones((9, 9), np.uint8)}, Resources(), address=cluster.address)
+        assert pool.capacity == 2
+        for key in (1, 2):
+            pool.start(key, ("data", None))
+        events = collect(pool, {1, 2})
+        assert [events[key][0][0] for key in (1, 2)] == [81, 81]
+        pool.stop()
+    finally:
+        cluster.shutdown()
