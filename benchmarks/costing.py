@@ -116,8 +116,8 @@ def main() -> int:
 
     rows = [
         ("cost, warm", args.number, warm),
-        ("cost, warm parts, architectures never seen", args.number, fresh),
-        ("cost, first pass, nothing remembered", args.number, cold),
+        ("cost, as many others, never seen", args.number, fresh),
+        ("cost, cold: nothing remembered yet", args.number, cold),
         ("build on meta + FlopCounterMode", len(sample), torchs),
         ("build on meta + our counter, whole network", len(sample), wholes),
         ("decode a genotype", args.number, decode),

@@ -19,6 +19,7 @@ from results.schema import Artifact, Trial
 from results.store import Store
 from search.asktell import Answer, AskTell
 from search.pool import Ended, Lost, Pool, Raised
+from search.strategies import ReplayError
 from spaces.cost import CONVENTIONS, Cost
 from spaces.measurement import Measurement
 from spaces.task import Task
@@ -124,7 +125,9 @@ class Search:
 
         The pool is stopped in every case. Trials that were cut off wait in the store for a resume.
 
-        Raises: StoreError: if the store can't be written.
+        Raises:
+            StoreError: if the store can't be written.
+            ReplayError: if a resumed study's questions would be answered otherwise now.
         """
         deadline = None if self._limits.seconds is None else time.monotonic() + self._limits.seconds
         self._store.set_study_state(self._study, "running")
@@ -211,8 +214,13 @@ class Search:
                 digest=architecture.digest,
                 measurements=cost_measurements(cost, self._task),
             )
-        else:
+        elif architecture.digest in self._known:
             trial = self._known[architecture.digest]
+        else:
+            raise ReplayError(
+                f"question {answer.question} gave another architecture before than {architecture.label}: was the study "
+                "made by another version of pixelfront? Resume it with that version, or start a new study."
+            )
         self._by_question[answer.question] = trial
         self._gmacs[trial.id] = answer.candidate.gmacs
         if trial.state == "complete":

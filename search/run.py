@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import re
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -84,6 +87,10 @@ def run_search(
     console = console or Console(quiet=True)
     if resume and study is None:
         raise ConfigError("--resume needs --study NAME; 'pixelfront studies' lists them")
+    if study is not None and not re.fullmatch(r"\w[\w.-]*", study):
+        raise ConfigError(
+            f"--study names a folder: letters, digits, '_', '-' and '.', not starting with '-' or '.', got '{study}'"
+        )
     with Store.open(place.db, create=not resume) as store:
         if resume:
             assert study is not None
@@ -101,7 +108,7 @@ def run_search(
         if resume:
             _check_same(record, setup)
         _introduce(console, name, setup, place)
-        with _workers(setup, console) as pool:
+        with only_driver(place, name), _workers(setup, console) as pool:
             if resume:
                 store.set_config(record.id, config.model_dump(mode="json"))
             else:
@@ -118,6 +125,27 @@ def run_search(
         else:
             console.print(front_table(found))
         return found
+
+
+@contextmanager
+def only_driver(place: Place, study: str) -> Iterator[None]:
+    """Holds the study's lock; the system releases it however the process ends.
+
+    Raises: ConfigError: if another process on this machine runs the study.
+    """
+    place.runs.mkdir(parents=True, exist_ok=True)
+    with open(place.runs / f".{study}.lock", "a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise ConfigError(
+                f"study '{study}' is being run by process {lock.read().strip()}: wait for it, or stop it with Ctrl-C"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
 
 
 @contextmanager

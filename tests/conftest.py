@@ -7,12 +7,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 # Kept before anything imports ray.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
+
+
+# A busy machine is no failure; tests that promise a speed measure processor time.
+settings.register_profile("pixelfront", deadline=None)
+settings.load_profile("pixelfront")
 
 
 @pytest.fixture(autouse=True, scope="session")

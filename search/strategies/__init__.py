@@ -16,6 +16,10 @@ from spaces.registry import Registry
 from spaces.space import Genotype, Space
 
 
+class ReplayError(RuntimeError):
+    """A study's recorded questions would be answered otherwise now: it can't be resumed."""
+
+
 class Strategy(ABC):
     """Proposes genotypes of a space and learns from their objective values.
 
@@ -37,7 +41,7 @@ class Strategy(ABC):
     def restore(self, number: int, genotype: Genotype) -> None:
         """Question ``number`` was answered with ``genotype`` before; as ``ask``, without the choice.
 
-        Raises: RuntimeError: if the strategy would answer otherwise now.
+        Raises: ReplayError: if the strategy would answer otherwise now.
         """
 
     @abstractmethod

@@ -15,7 +15,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.samplers import BaseSampler
 
-from search.strategies import STRATEGIES, Strategy
+from search.strategies import STRATEGIES, ReplayError, Strategy
 from spaces.architecture import Leaf
 from spaces.measurement import Direction
 from spaces.space import Choice, Genotype, Space
@@ -72,7 +72,7 @@ class _OptunaStrategy(Strategy):
     def restore(self, number: int, genotype: Genotype) -> None:
         if self.replays:
             if self.ask(number) != dict(genotype):
-                raise RuntimeError(
+                raise ReplayError(
                     f"question {number} was answered otherwise before; was the study made with another optuna? "
                     "Start a new study."
                 )

@@ -128,6 +128,7 @@ BAD = {
     "no folder": (("search", *LIMIT, "--data", "nowhere"), "nowhere"),
     "patch too large": (("search", *LIMIT, "--patch", "400"), "larger than"),
     "patch too small": (("search", *LIMIT, "--patch", "12"), "Use --patch 15"),
+    "a path as study": (("search", *LIMIT, "--study", "../x"), "--study names a folder"),
     "resume nothing": (("search", "--resume"), "--resume needs --study"),
     "resume without store": (("search", "--resume", "--study", "x"), "pixelfront.db"),
     "cuda without gpus": (("search", *LIMIT, "--device", "cuda"), "--gpus"),
