@@ -78,6 +78,7 @@ class Front:
         points: All points that took part, in the trials' order.
         cost, quality: The axes; None where no complete trial has been measured.
         hypervolume: Area between front and reference, in cost unit x quality unit; None without one.
+        worthless: Points that don't beat the trivial method; members only if all of them are.
     """
 
     members: tuple[Point, ...]
@@ -86,6 +87,7 @@ class Front:
     quality: Objective | None
     reference: Reference | None
     hypervolume: float | None
+    worthless: int = 0
 
 
 def nondominated(objectives: ArrayLike, directions: Sequence[Direction]) -> NDArray[np.bool_]:
@@ -133,8 +135,13 @@ def front_of(
     cost: Key = ("macs", None),
     quality: Key = ("psnr_y", None),
     reference: Reference | None = None,
+    trivial: float | None = None,
 ) -> Front:
     """The Pareto front of the complete trials that have both measurements.
+
+    Args:
+        trivial: Quality of a method that costs nothing, such as bicubic interpolation. It dominates what isn't
+            better, however cheap. Where no trial is better, all are members that no other trial beats.
 
     Raises: ValueError: if no complete trial has the metric under the protocol (with what they have), or
         no protocol was named and they have several: unlike protocols are never compared.
@@ -147,11 +154,21 @@ def front_of(
     matrix = np.array([(point.cost, point.quality) for point in points], dtype=float).reshape(-1, 2)
     directions = [axis.direction for axis in axes]
     mask = nondominated(matrix, directions)
+    worthwhile = _better(matrix[:, 1], trivial, axes[1].direction)
+    if worthwhile.any():
+        mask &= worthwhile
     members = [point for point, kept in zip(points, mask, strict=True) if kept]
     members.sort(key=lambda point: (point.cost, point.number))
     corner = None if reference is None else (reference.cost, reference.quality)
     volume = None if corner is None else hypervolume(matrix, directions, corner)
-    return Front(tuple(members), points, *axes, reference, volume)
+    return Front(tuple(members), points, *axes, reference, volume, int((~worthwhile).sum()))
+
+
+def _better(qualities: NDArray[np.float64], trivial: float | None, direction: Direction) -> NDArray[np.bool_]:
+    """Marks what beats the trivial method; everything does where there is none."""
+    if trivial is None:
+        return np.ones(len(qualities), dtype=bool)
+    return qualities > trivial if direction == "max" else qualities < trivial
 
 
 def _checked(

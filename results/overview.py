@@ -60,7 +60,9 @@ def overview(store: Store, name: str) -> Overview:
     low, high = limits(study.config)
     label = study.data["baseline"]["name"]
     reference = Reference(high * GIGA, baseline, f"the budget of {high:g} GMACs; {label}")
-    front = front_of(trials, cost=cost_key(study), quality=(metric, protocol), reference=reference)
+    front = front_of(
+        trials, cost=cost_key(study), quality=(metric, protocol), reference=reference, trivial=baseline
+    )
     return Overview(study, trials, front, (label, baseline), (low, high))
 
 

@@ -70,6 +70,10 @@ def _footnotes(found: Overview, records: list[dict[str, Any]], tested: str) -> l
         f"{front.quality.name}: {front.quality.protocol}; {label} {baseline:.3f}",
         f"GMACs: {cost_key(found.study)[1]}",
     ]
+    if front.worthless == len(front.points):
+        notes.append(f"no trial beats {label}: train longer, or raise the budget")
+    elif front.worthless:
+        notes.append(f"{front.worthless} of {len(front.points)} trials don't beat {label} and are not on the front")
     protocol = next((r["test_protocol"] for r in records if tested in r), None)
     if protocol is not None:
         test = baseline_value(found.study, front.quality.name, protocol)

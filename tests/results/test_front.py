@@ -209,3 +209,17 @@ def test_a_quality_where_less_is_better():
         for n, (c, v) in enumerate([(1, 0.4), (2, 0.5), (3, 0.2)])
     ]
     assert [m.number for m in front_of(trials, quality=("lpips", None)).members] == [0, 2]
+
+
+def test_what_a_free_method_beats_is_no_member_however_cheap() -> None:
+    trials = candidates((1, 27), (2, 30), (3, 29), (4, 31))
+    front = front_of(trials, trivial=28.0)
+    assert [m.number for m in front.members] == [1, 3]
+    assert front.worthless == 1
+
+
+def test_where_nothing_beats_the_free_method_the_trials_own_front_stands() -> None:
+    trials = candidates((1, 27), (2, 26), (3, 27.5))
+    front = front_of(trials, trivial=28.0)
+    assert [m.number for m in front.members] == [0, 2]
+    assert front.worthless == 3
