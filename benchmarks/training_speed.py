@@ -34,14 +34,17 @@ from spaces.chain import Chain
 TASK = "sr-x4"
 STAGE = l1_then_l2(100_000).stages[0]  # batch 16, patch 24
 LAYOUTS = ((1, 2), (2, 1))  # (workers, threads of each)
-WARM_UP = 10  # steps
+WARM_UP = 5  # steps
 TOLERANCE = 0.02  # of the warm-up's loss between thread counts, whose sums round differently
 
 
 def worker(
     width: int, precision: Precision, threads: int, seconds: float, barrier: Any, answer: Connection
 ) -> None:
-    """Train for some seconds once all workers are warm; sends (steps a second, loss of the warm-up)."""
+    """Train for some seconds once all workers are warm.
+
+    Sends steps a second, processor seconds of a step, and the loss of the warm-up.
+    """
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     task = get_task(TASK)
@@ -51,17 +54,18 @@ def worker(
     training = Training(network, patches, Recipe((STAGE,), precision=precision), seed=0)
     loss = list(training.run(WARM_UP))[-1].loss
     barrier.wait()
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.process_time()
     while time.perf_counter() - started < seconds:
         for _ in training.run(training.step + 1):
             pass
-    answer.send(((training.step - WARM_UP) / (time.perf_counter() - started), loss))
+    wall, cpu, steps = time.perf_counter() - started, time.process_time() - cpu, training.step - WARM_UP
+    answer.send((steps / wall, cpu / steps, loss))
 
 
 def together(
     width: int, precision: Precision, workers: int, threads: int, seconds: float
-) -> tuple[float, list[float]]:
-    """Steps a second of all workers, and the loss of each after the warm-up."""
+) -> tuple[float, float, list[float]]:
+    """Steps a second of all workers, mean processor seconds of a step, each one's loss after the warm-up."""
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(workers)
     running = []
@@ -74,7 +78,8 @@ def together(
     answers = [ours.recv() for _, ours in running]
     for process, _ in running:
         process.join()
-    return sum(rate for rate, _ in answers), [loss for _, loss in answers]
+    rates, cpu, losses = zip(*answers, strict=True)
+    return sum(rates), statistics.mean(cpu), list(losses)
 
 
 def main() -> int:
@@ -92,14 +97,19 @@ def main() -> int:
     cases = [(width, precision) for width in map(int, args.widths.split(",")) for precision in precisions]
 
     rates: dict[tuple[int, Precision, int], list[float]] = defaultdict(list)
+    cpus: dict[tuple[int, Precision, int], list[float]] = defaultdict(list)
     differing = 0
     for number in range(args.rounds):
-        report.console.print(f"round {number + 1} of {args.rounds} ...", style="dim")
         for width, precision in cases:
             losses: dict[int, list[float]] = {}
             for workers, threads in LAYOUTS:
-                rate, losses[workers] = together(width, precision, workers, threads, args.seconds)
-                rates[width, precision, workers].append(rate)
+                case = width, precision, workers
+                rate, cpu, losses[workers] = together(width, precision, workers, threads, args.seconds)
+                rates[case].append(rate)
+                cpus[case].append(cpu)
+                report.console.print(
+                    f"{number + 1}/{args.rounds} width {width} {precision} {workers}x{threads}: {rate:.1f} a second"
+                )
             one, (two, same) = losses[1][0], losses[2]
             differing += two != same or abs(one - two) > TOLERANCE * two
 
@@ -108,20 +118,25 @@ def main() -> int:
         f"median (least to most) of {args.rounds}"
     )
     heads = ("width", "precision", "1 worker x 2 threads", "2 workers x 1 thread", "2x1 over 1x2")
-    for head in (*heads, "ms a step of one worker, 1 thread"):
+    for head in (*heads, "CPU ms a step, 1x2", "CPU ms a step, 2x1"):
         table.add_column(head, justify="left" if head == "precision" else "right")
     rows = []
     for width, precision in cases:
         found = [rates[width, precision, workers] for workers, _ in LAYOUTS]
         one, two = map(statistics.median, found)
         cells = [f"{statistics.median(r):.1f} ({min(r):.1f} to {max(r):.1f})" for r in found]
-        table.add_row(str(width), precision, *cells, f"{two / one - 1:+.0%}", f"{2000 / two:.0f}")
+        busy = [statistics.median(cpus[width, precision, workers]) for workers, _ in LAYOUTS]
+        table.add_row(
+            str(width), precision, *cells, f"{two / one - 1:+.0%}", *(f"{1000 * s:.0f}" for s in busy)
+        )
         rows.append(
             {
                 "width": width,
                 "precision": precision,
                 "steps_per_s_1x2": found[0],
                 "steps_per_s_2x1": found[1],
+                "cpu_s_per_step_1x2": busy[0],
+                "cpu_s_per_step_2x1": busy[1],
                 "gain": two / one - 1,
             }
         )

@@ -5,6 +5,7 @@ Torch-free: the description and its decoding from genes. ``spaces.chain_network`
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -59,10 +60,10 @@ class Chain(Architecture):
 
     @property
     def label(self) -> str:
-        """A short human name, e.g. ``4x32 rfdb|2 ghost|2 pixelshuffle``."""
-        kinds = dict.fromkeys(block.kind for block in self.blocks)
-        counts = [f"{k}|{sum(b.kind == k for b in self.blocks)}" for k in kinds]
-        return f"{len(self.blocks)}x{self.width} {' '.join(counts)} {self.upsampler.kind}"
+        """A short human name, e.g. ``4x32 rfdb*3 ghost, pixelshuffle``: depth, width, kinds, upsampler."""
+        kinds = Counter(block.kind for block in self.blocks)
+        counts = " ".join(kind if count == 1 else f"{kind}*{count}" for kind, count in kinds.items())
+        return f"{len(self.blocks)}x{self.width} {counts}, {self.upsampler.kind}"
 
 
 def decode(genes: Mapping[str, Leaf]) -> Chain:

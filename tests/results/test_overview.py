@@ -87,7 +87,7 @@ def test_a_row_holds_costs_and_scores_with_their_protocols(small_store: Store, s
     expected = {
         "trial": 2,
         "digest": DEAR.digest,
-        "architecture": "3x16 rfdb|2 residual|1 pixelshuffle",
+        "architecture": "3x16 rfdb*2 residual, pixelshuffle",
         "gmacs": exact.macs / GIGA,
         "cost_protocol": "exact, 3x256x256",
         "parameters": exact.parameters,

@@ -169,7 +169,7 @@ def test_unknown_baseline_is_refused_with_the_nearest() -> None:
 
 def test_label_counts_the_blocks() -> None:
     chain = Chain(32, (Block("rfdb"), Block("ghost"), Block("rfdb")))
-    assert chain.label == "3x32 rfdb|2 ghost|1 pixelshuffle"
+    assert chain.label == "3x32 rfdb*2 ghost, pixelshuffle"
 
 
 def test_architectures_are_known_without_torch() -> None:
