@@ -142,7 +142,7 @@ def main() -> int:
     report.show(result, [table], args)
     report.console.print(
         f"{traced:,} distinct parts traced in the first pass, {args.number / cold:.1f} s; of {args.number:,} "
-        f"genotypes {len(inside):,} fit, {result['fit']['repaired']:,} of them by another width"
+        f"genotypes {len(inside):,} fit, {result['fit']['repaired']:,} of them by another width or depth"
     )
     report.console.print(
         f"MACs equal: {equal} of {len(sample)}", style="green" if equal == len(sample) else "red"

@@ -37,15 +37,39 @@ class ImageError(ValueError):
 class Image:
     """One image: its file name and (H, W, 3) uint8 RGB pixels.
 
+    Attributes:
+        cropped_from: ``content_digest`` of the picture as it was read, where the pixels are a part of it.
+
     Raises:
         ValueError: if the pixels have another shape or type.
     """
 
     name: str
     pixels: np.ndarray
+    cropped_from: str | None = None
 
     def __post_init__(self) -> None:
         check_pixels(self.pixels, self.name)
+
+    @cached_property
+    def digest(self) -> str:
+        """``content_digest`` of the pixels."""
+        return content_digest(self.pixels)
+
+    @property
+    def source(self) -> str:
+        """``content_digest`` of the picture as it was read, before any crop.
+
+        A crop keeps the top left, so that crops of a picture and of its mirror image differ, and only their
+        sources tell that they are the same.
+        """
+        return self.cropped_from or self.digest
+
+    def cropped(self, height: int, width: int) -> Image:
+        """The top left of at most this size, with this image's source; itself if that is all of it."""
+        if self.pixels.shape[0] <= height and self.pixels.shape[1] <= width:
+            return self
+        return Image(self.name, np.ascontiguousarray(self.pixels[:height, :width]), self.source)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +83,12 @@ class ImageSet:
     @cached_property
     def digests(self) -> tuple[str, ...]:
         """Per image ``content_digest``, in the order of the images."""
-        return tuple(content_digest(image.pixels) for image in self.images)
+        return tuple(image.digest for image in self.images)
+
+    @cached_property
+    def sources(self) -> tuple[str, ...]:
+        """Per image the ``content_digest`` of the picture as it was read, before any crop."""
+        return tuple(image.source for image in self.images)
 
     @cached_property
     def digest(self) -> str:
@@ -225,7 +254,7 @@ def read_pairs(
             misfits.append(f"{high} {_size(image.pixels)} against {low} {_size(lr[low].pixels)}")
         if any(excess):
             crops.append((high.name, f"HR cropped to a multiple of {scale}"))
-        cropped.append(Image(image.name, np.ascontiguousarray(image.pixels[:height, :width])))
+        cropped.append(image.cropped(height, width))
     if misfits:
         raise ImageError(
             f"scale {scale}: expected HR images {scale} times as large as their LR images, got "

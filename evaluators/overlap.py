@@ -1,8 +1,9 @@
 """Refuses training images that are also in a validation or test set.
 
-Two checks: equal content (``content_digest``: file names don't count, flips and rotations do), and
-near-duplicates: the same picture with a few rows cut off, re-compressed or rescaled. For these, 16x16 grey
-thumbnails with the mean removed are correlated in all 8 orientations.
+Two checks: equal content (``content_digest``: file names don't count, flips and rotations are found), of the
+images as they are used and as they were read, before a crop to a multiple of the scale; and near-duplicates:
+the same picture with a few rows cut off, re-compressed or rescaled. For these, 16x16 grey thumbnails with the
+mean removed are correlated in all 8 orientations.
 
 The threshold of 0.97 is measured on 533 images (BSDS500, Set5, Set14 and the embedded photographs):
 
@@ -72,7 +73,12 @@ def check_disjoint(train: ImageSet, *held_out: ImageSet, allow_near: bool = Fals
 
 
 def _same_content(train: ImageSet, data: ImageSet) -> np.ndarray:
-    return np.array(train.digests, dtype=str)[:, None] == np.array(data.digests, dtype=str)[None, :]
+    """(train, held out) whether the two are equal as they are used, or were as they were read."""
+    return _equal(train.digests, data.digests) | _equal(train.sources, data.sources)
+
+
+def _equal(some: tuple[str, ...], others: tuple[str, ...]) -> np.ndarray:
+    return np.array(some, dtype=str)[:, None] == np.array(others, dtype=str)[None, :]
 
 
 def _similarity(train: ImageSet, data: ImageSet) -> np.ndarray:

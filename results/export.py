@@ -20,7 +20,7 @@ import numpy as np
 import onnx
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from spaces.architecture import Architecture
@@ -34,6 +34,8 @@ MAX_ERROR = 1e-4
 # Below this torch.export specialises ESA's pooling; smaller inputs are padded by the caller.
 MINIMUM_SIZE = 24
 CHECK_SIZES = ((24, 24), (37, 53), (64, 48))
+# What is written beside an export.
+CARD_SUFFIX, ARCHITECTURE_SUFFIX = ".md", ".json"
 
 
 class ExportError(RuntimeError):
@@ -64,10 +66,23 @@ def format_of(path: Path) -> Format:
 
     Raises: ValueError: for another suffix.
     """
+    check_output(path)
     for form in FORMATS:
         if path.suffix == f".{form}":
             return form
     raise ValueError(f"'{path}': give --format {', '.join(FORMATS)}, or a file with such a suffix")
+
+
+def check_output(path: Path) -> None:
+    """Nothing, if a network may be written there.
+
+    Raises: ValueError: for a suffix that the files beside an export have.
+    """
+    if path.suffix.lower() in (CARD_SUFFIX, ARCHITECTURE_SUFFIX):
+        raise ValueError(
+            f"'{path}': expected a network's file, e.g. {path.stem}.onnx, got the suffix {path.suffix}: "
+            "the model card (.md) and the architecture (.json) are written beside it"
+        )
 
 
 def load_network(architecture: Architecture, task: Task, weights: Path) -> Network:
@@ -104,11 +119,14 @@ def export(
     """Write the network as a file, run that file at three sizes, and keep it if it agrees.
 
     ``onnx`` and ``pt2`` take (1, C, H, W) float32 in [0, 1] with any H and W of at least ``minimum_size``
-    (both multiples of ``multiple_of``) and give the output unclamped. ``safetensors`` holds the weights,
-    with the architecture's JSON beside it and in its metadata.
+    (both multiples of ``multiple_of``) and give the output unclamped. ``safetensors`` holds the weights.
+    The architecture's JSON is in the file's metadata (not in ``pt2``) and beside it, as ``m.json`` for ``m.onnx``.
 
-    Raises: ExportError: if the outputs differ by more than ``max_error``; nothing is left behind then.
+    Raises:
+        ExportError: if the outputs differ by more than ``max_error``; nothing is left behind then.
+        ValueError: if the path ends in .md or .json, which the card and the architecture are written to.
     """
+    check_output(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.part")
     needs = network.size_requirements
@@ -127,8 +145,7 @@ def export(
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-    if form == "safetensors":
-        path.with_suffix(".json").write_text(architecture.to_json() + "\n")
+    path.with_suffix(ARCHITECTURE_SUFFIX).write_text(architecture.to_json() + "\n")
     content = path.read_bytes()
     return Exported(
         path,
@@ -219,7 +236,8 @@ def _write_pt2(network: Network, architecture: Architecture, task: Task, path: P
 
 def _write_safetensors(network: Network, architecture: Architecture, task: Task, path: Path, low: int) -> Run:
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    save_file(tensors, path, metadata={"architecture": architecture.to_json(), "task": task.name})
+    # Not save_file: it makes a file that only its owner may read, whatever the umask.
+    path.write_bytes(save(tensors, {"architecture": architecture.to_json(), "task": task.name}))
     again = load_network(architecture, task, path)
     return lambda image: again(image)
 

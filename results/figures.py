@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from results.overview import GIGA, Overview
-from results.plots import plot_front
+from results.plots import plot_curves, plot_front
+from results.schema import Rung, Study, Trial
 from spaces.architecture import Architecture
 
 
@@ -25,6 +27,27 @@ def save_front_figure(found: Overview, path: Path) -> Path:
         baseline=found.baseline,
         budget=found.budget[1] * GIGA,
         labels=[_kinds(by_id[point.id]) for point in found.front.points],
+    )
+
+
+def save_curve_figure(study: Study, trial: Trial, rungs: Sequence[Rung], path: Path) -> Path:
+    """A trial's learning curve in the study's objective as a picture.
+
+    Raises: ValueError: if no rung has that metric under that protocol.
+    """
+    key = tuple(study.data["objective"])
+    scored = [(rung.step, m) for rung in rungs for m in rung.measurements if m.key == key]
+    if not scored:
+        raise ValueError(
+            f"trial {trial.number} is {trial.state} and has no {key[0]} by step, so there is no curve"
+        )
+    label = Architecture.from_json(trial.architecture).label
+    return plot_curves(
+        path,
+        {f"trial {trial.number}": [(step, m.value) for step, m in scored]},
+        title=f"{study.name}: trial {trial.number}, {label}",
+        y_label=f"{key[0]} [{scored[0][1].unit}]",
+        protocol=f"{key[0]}: {key[1]}",
     )
 
 

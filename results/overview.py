@@ -99,7 +99,7 @@ def row(found: Overview, point: Point, trial: Trial) -> dict[str, Any]:
     """A front member as a flat record: costs with their input size, quality with its protocol.
 
     ``test_protocol`` is that of the study's metric; other test scores differ from it in the colour that their
-    name says.
+    name says. ``test_<metric>_gain`` is over the trivial method on the test images.
     """
     study = found.study
     assert found.front.quality is not None
@@ -124,6 +124,8 @@ def row(found: Overview, point: Point, trial: Trial) -> dict[str, Any]:
         if (score := value(trial.measurements, name, protocol)) is not None:
             record[f"test_{name}"] = score
             record["test_protocol"] = protocols[quality.name]
+            if name == quality.name:
+                record[f"test_{name}_gain"] = score - baseline_value(study, name, protocol)
     return record
 
 
@@ -167,6 +169,7 @@ def as_json(found: Overview) -> str:
             "meaning": reference.meaning,
         },
         "trials": len(found.trials),
+        "not_better_than_baseline": front.worthless,
         "front": rows(found),
     }
     return json.dumps(record, indent=2)

@@ -75,8 +75,12 @@ def plot_curves(
     title: str = "Learning curves",
     x_label: str = "training step",
     y_label: str = "PSNR in dB",
+    protocol: str | None = None,
 ) -> Path:
     """Draws one line of (step, value) per trial; more than ten share one colour and have no legend.
+
+    Args:
+        protocol: How the values were taken; the subtitle states it.
 
     Returns: The path, whose folder is created.
     """
@@ -87,7 +91,8 @@ def plot_curves(
         if few:
             colour, mark = COLOURS[index % len(COLOURS)], MARKS[index % len(MARKS)]
             lines[0].set(color=colour, marker=mark, markersize=4.5, lw=1.6, alpha=1.0, label=label)
-    _write_text(figure, title, f"{len(curves)} trials", "")
+    count = f"{len(curves)} trial{'' if len(curves) == 1 else 's'}"
+    _write_text(figure, title, count if protocol is None else f"{protocol}  |  {count}", "")
     _lay_out(axes)
     return _save(figure, path)
 

@@ -73,7 +73,9 @@ def _footnotes(found: Overview, records: list[dict[str, Any]], tested: str) -> l
     if front.worthless == len(front.points):
         notes.append(f"no trial beats {label}: train longer, or raise the budget")
     elif front.worthless:
-        notes.append(f"{front.worthless} of {len(front.points)} trials don't beat {label} and are not on the front")
+        notes.append(
+            f"{front.worthless} of {len(front.points)} trials don't beat {label} and are not on the front"
+        )
     protocol = next((r["test_protocol"] for r in records if tested in r), None)
     if protocol is not None:
         test = baseline_value(found.study, front.quality.name, protocol)

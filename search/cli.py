@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,11 +28,39 @@ Db = Annotated[
         "--db", help="Store: a file or a database URL [default: RUNS/pixelfront.db]", envvar="PIXELFRONT_DB"
     ),
 ]
+TrialName = Annotated[
+    str, typer.Argument(help="Its number, or 'best': the highest quality within the budget.")
+]
 StudyName = Annotated[str, typer.Argument(help="The study; 'pixelfront studies' lists them.")]
 RUNS = Path("runs")
 WIDTH_WITHOUT_TERMINAL = 160
 
 BUDGET, SPACE, DATA, TRAIN, WHERE = "Budget", "Space", "Data", "Training", "Where it runs"
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"pixelfront {version('pixelfront')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True),
+    ] = False,
+    debug: Annotated[
+        bool,
+        typer.Option(
+            "--debug",
+            help="Show tracebacks of errors; anywhere on the command line, or PIXELFRONT_DEBUG=1.",
+        ),
+    ] = False,
+) -> None:
+    """Options of every command; ``main`` takes ``--debug`` out before it gets here."""
 
 
 @app.command()
@@ -251,6 +280,8 @@ def front(
     """Print a study's Pareto front."""
     from results import overview, tables
 
+    if json and csv:
+        raise ValueError("expected one of --json and --csv, got both: they share standard output")
     with _open(runs, db) as store:
         found = overview.overview(store, study)
     if json:
@@ -279,7 +310,10 @@ def studies(runs: Runs = RUNS, db: Db = None) -> None:
 @app.command()
 def show(
     study: StudyName,
-    trial: Annotated[int, typer.Argument(help="Its number.")],
+    trial: TrialName,
+    plot: Annotated[
+        Path | None, typer.Option(help="Write its learning curve as a figure (png, pdf or svg).")
+    ] = None,
     runs: Runs = RUNS,
     db: Db = None,
 ) -> None:
@@ -288,18 +322,19 @@ def show(
 
     with _open(runs, db) as store:
         record = store.study(study)
-        found = store.trial(record.id, trial)
-        _console().print(
-            trial_view(found, store.rungs(record.id, trial_id=found.id), store.artifacts(found.id))
-        )
+        found = _trial(store, record, trial)
+        rungs, artifacts = store.rungs(record.id, trial_id=found.id), store.artifacts(found.id)
+    _console().print(trial_view(found, rungs, artifacts))
+    if plot:
+        from results.figures import save_curve_figure
+
+        typer.echo(save_curve_figure(record, found, rungs, plot), err=True)
 
 
 @app.command()
 def export(
     study: StudyName,
-    trial: Annotated[
-        str, typer.Argument(help="Its number, or 'best': the highest quality within the budget.")
-    ],
+    trial: TrialName,
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")],
     format: Annotated[
         Literal["onnx", "pt2", "safetensors"] | None, typer.Option(help="[default: by the file's suffix]")
@@ -307,23 +342,20 @@ def export(
     runs: Runs = RUNS,
     db: Db = None,
 ) -> None:
-    """Write a trial's network to a file, checked against PyTorch, with a model card beside it."""
+    """Write a trial's network to a file, checked against PyTorch.
+
+    Beside `m.onnx` come its model card, `m.onnx.md`, and its architecture, `m.json`, which **profile** reads.
+    """
     from evaluators.tasks import get_task
     from results.export import format_of
     from results.handover import export_trial
-    from results.overview import overview
 
     with _open(runs, db) as store:
         record = store.study(study)
-        if trial == "best":
-            chosen = overview(store, study).best
-        elif trial.isdecimal():
-            chosen = store.trial(record.id, int(trial))
-        else:
-            raise ValueError(f"a trial is a number or 'best', got '{trial}'")
-        exported, card = export_trial(
-            store, record, chosen, get_task(record.task).interface, output, format or format_of(output)
-        )
+        chosen = _trial(store, record, trial)
+        task, form = get_task(record.task).interface, format or format_of(output)
+        folder = runs.resolve() / record.name
+        exported, card = export_trial(store, record, chosen, task, output, form, folder=folder)
     sizes = ", ".join(f"{h}x{w}" for h, w in exported.sizes)
     typer.echo(
         f"{exported.path}: {exported.bytes:,} bytes, at most {exported.max_error:.1g} from PyTorch at {sizes}"
@@ -378,6 +410,20 @@ def _open(runs: Path, db: str | None) -> Any:
     from results.store import Store
 
     return Store.open(db or str(runs / "pixelfront.db"), create=False)
+
+
+def _trial(store: Any, study: Any, name: str) -> Any:
+    """The study's trial of that number, or its best.
+
+    Raises: ValueError: if the name is neither a number nor 'best', or no trial is complete.
+    """
+    if name == "best":
+        from results.overview import overview
+
+        return overview(store, study.name).best
+    if re.fullmatch("[0-9]{1,9}", name) is None:
+        raise ValueError(f"a trial is a number or 'best', got '{name}'")
+    return store.trial(study.id, int(name))
 
 
 def main() -> None:

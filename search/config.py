@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ class ConfigError(ValueError):
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class SpaceSection(_Section):
@@ -61,6 +62,12 @@ class DataSection(_Section):
     skip_bad_images: bool = False
     allow_near_duplicates: bool = False
 
+    @field_validator("train", "train_inputs", "validation", "validation_inputs", "test", "test_inputs")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        # A study is resumed from any folder.
+        return None if value is None else value.absolute()
+
 
 class TrainingSection(_Section):
     """How every trial is trained."""
@@ -91,7 +98,7 @@ class SearchConfig(_Section):
 
     task: str = "sr-x4"
     strategy: str = "tpe"
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=2**31 - 1)
     objective: Objective = "psnr_y"
     max_gmacs: float | None = Field(None, gt=0)
     gmacs: str | None = None
@@ -139,8 +146,9 @@ class SearchConfig(_Section):
         return None if self.time is None else seconds(self.time)
 
 
-# What may differ when a study is resumed: how far and where, not what.
-RESUMABLE = {"trials", "time", "workers"}
+# What may differ when a study is resumed: how far and where, not what. Folders may have moved: digests tell.
+FOLDERS = ("train", "train_inputs", "validation", "validation_inputs", "test", "test_inputs")
+RESUMABLE = {"trials", "time", *(f"data.{name}" for name in FOLDERS)}
 
 
 def load(path: Path | None, flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -183,20 +191,22 @@ def resolve(said: Mapping[str, Any]) -> SearchConfig:
 
 def difference(study: Mapping[str, Any], said: Mapping[str, Any]) -> list[str]:
     """What was said that the study's recorded configuration contradicts, a line each."""
-    wanted = _flat(resolve({**_budget_free(study, said), **said}).model_dump(mode="json"))
+    wanted = _flat(resolve(_continued(study, said)).model_dump(mode="json"))
     have = _flat(study)
     return [
         f"{key}: the study has {have.get(key)!r}, now {wanted[key]!r}"
         for key in wanted
-        if key.partition(".")[0] not in RESUMABLE and wanted[key] != have.get(key)
+        if key not in RESUMABLE and not key.startswith("workers.") and wanted[key] != have.get(key)
     ]
 
 
-def _budget_free(study: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
-    """The study's values, without its limits where another was said."""
-    limits = {"max_gmacs", "gmacs"}
-    said_limit = limits & set(said)
-    return {k: v for k, v in _flat(study).items() if v is not None and not (k in limits and said_limit)}
+def _continued(study: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+    """What was said over the study's values; a limit of one kind replaces that of the other."""
+    limits = {"max_gmacs", "gmacs"} if {"max_gmacs", "gmacs"} & set(said) else set()
+    have = {key: value for key, value in _flat(study).items() if value is not None and key not in limits}
+    if said.get("training.precision") == "auto":  # resolved when the study was made
+        said = {key: value for key, value in said.items() if key != "training.precision"}
+    return {**have, **said}
 
 
 def resumed(study: Mapping[str, Any], said: Mapping[str, Any]) -> SearchConfig:
@@ -207,7 +217,7 @@ def resumed(study: Mapping[str, Any], said: Mapping[str, Any]) -> SearchConfig:
     differing = difference(study, said)
     if differing:
         raise ConfigError("the study can't be resumed with another setting:\n  " + "\n  ".join(differing))
-    return resolve({**_budget_free(study, said), **said})
+    return resolve(_continued(study, said))
 
 
 def integers(text: str) -> tuple[int, ...]:
@@ -215,7 +225,7 @@ def integers(text: str) -> tuple[int, ...]:
 
     Raises: ValueError: for anything else.
     """
-    if re.fullmatch(r"\d+(,\d+)*", text):
+    if re.fullmatch(r"\d+( *, *\d+)*", text):
         return tuple(int(part) for part in text.split(","))
     found = re.fullmatch(r"(\d+):(\d+)(?::(\d+))?", text)
     if found is None or int(found[1]) > int(found[2]) or found[3] == "0":
@@ -247,7 +257,7 @@ def band(text: str) -> tuple[float, float]:
         low, high = (float(part) for part in text.split(":"))
     except ValueError:
         raise ValueError(f"a band is A:B in GMACs, got '{text}'") from None
-    if not 0 <= low < high:
+    if not 0 <= low < high < inf:
         raise ValueError(f"a band A:B needs 0 <= A < B, got '{text}'")
     return low, high
 
@@ -286,4 +296,5 @@ def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
 def _told(problem: Any) -> str:
     where = ".".join(str(part) for part in problem["loc"])
     message = str(problem["msg"]).removeprefix("Value error, ")
-    return f"{where}: {message}, got {problem['input']!r}" if where and "got" not in message else message
+    given = "" if ", got" in message or not where else f", got {problem['input']!r}"
+    return f"{where}: {message}{given}" if where else message

@@ -35,7 +35,6 @@ class Running:
     attempt: int
     step: int = 0
     loss: float | None = None
-    started: float = field(default_factory=time.monotonic)
 
 
 @dataclass
@@ -57,7 +56,11 @@ class Observer(Protocol):
     """Told of what happens, to show it."""
 
     def changed(self, tally: Tally) -> None: ...
+    def adopted(self, values: Sequence[float]) -> None: ...
     def finished(self, trial: Trial, values: Sequence[float] | None, reason: str | None) -> None: ...
+
+
+UNLIMITED = 1_000_000_000  # trials, where only the time is limited
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,17 @@ class Limits:
 
     trials: int
     seconds: float | None = None
+
+
+class EvaluationError(RuntimeError):
+    """Every evaluation raises: something is wrong with the installation or the input, not with the networks."""
+
+
+# So many trials that raise before any succeeds end the search; they stay in the queue.
+FAULTS = 3
+LONGEST_ABSENCE_S = (
+    0.5  # that a slow strategy may keep the driver from its workers, and Ctrl-C from the driver
+)
 
 
 class Search:
@@ -114,6 +128,8 @@ class Search:
         self._known = {t.digest: t for t in store.trials(study_id, stages=["search"])}
         self._attempts: dict[int, int] = {}
         self._interrupted = False
+        self._deadline: float | None = None
+        self._suspects: list[tuple[Running, str]] = []
         self.tally = Tally()
 
     def interrupt(self) -> None:
@@ -128,50 +144,65 @@ class Search:
         Raises:
             StoreError: if the store can't be written.
             ReplayError: if a resumed study's questions would be answered otherwise now.
+            EvaluationError: if the first evaluations raise and none succeeds; they wait for a resume.
         """
-        deadline = None if self._limits.seconds is None else time.monotonic() + self._limits.seconds
+        if self._limits.seconds is not None:
+            self._deadline = time.monotonic() + self._limits.seconds
         self._store.set_study_state(self._study, "running")
         done = False
         try:
             for folder in ("checkpoints", "weights"):
                 (self._folder / folder).mkdir(parents=True, exist_ok=True)
-            reason = self._loop(deadline)
+            reason = self._loop()
             done = reason in ("trials", "exhausted")
             return reason
         finally:
             self._pool.stop()
-            for running in self.tally.running.values():
+            for running in (*self.tally.running.values(), *(running for running, _ in self._suspects)):
                 self._store.requeue_trial(running.trial.id)
             self.tally.running.clear()
             self._store.set_study_state(self._study, "complete" if done else "paused")
 
-    def _loop(self, deadline: float | None) -> Stop:
+    def _loop(self) -> Stop:
         while True:
-            self._ask_and_tell()
+            asked_all = self._ask_and_tell()
             while self._waiting and self._pool.free > 0:
                 self._start(self._waiting.popleft())
             if self._observer:
                 self._observer.changed(self.tally)
-            if not self.tally.running and not self._waiting:
-                return "exhausted" if self._asktell.exhausted else "trials"
-            if self._interrupted:
-                return "interrupted"
-            if deadline is not None and time.monotonic() >= deadline:
-                return "time"
-            for trial_id, event in self._pool.events(timeout_s=0.2):
+            if asked_all and not self.tally.running and not self._waiting:
+                if not self._suspects:
+                    return "exhausted" if self._asktell.exhausted else "trials"
+                self._settle_suspects()
+                continue
+            if (stop := self._stop()) is not None:
+                return stop
+            for trial_id, event in self._pool.events(timeout_s=0.2 if asked_all else 0.0):
                 # A settled trial's stream still says that it ended.
                 if (running := self.tally.running.get(trial_id)) is not None:
                     self._handle(running, event)
 
+    def _stop(self) -> Stop | None:
+        if self._interrupted:
+            return "interrupted"
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            return "time"
+        return None
+
     # Asking and telling
 
-    def _ask_and_tell(self) -> None:
-        started = time.perf_counter()
+    def _ask_and_tell(self) -> bool:
+        """Ask and tell what can be now; False if it was left for a moment to look after the workers."""
+        begun = started = time.perf_counter()
         for answer in self._asktell.advance(self._result, self._limits.trials):
-            self.tally.ask_seconds += time.perf_counter() - started
+            now = time.perf_counter()
+            self.tally.ask_seconds += now - started
             self._record(answer)
+            if self._stop() is not None or now - begun > LONGEST_ABSENCE_S:
+                return False
             started = time.perf_counter()
         self.tally.ask_seconds += time.perf_counter() - started
+        return True
 
     def _result(self, question: int) -> tuple[Sequence[float] | None] | None:
         return self._values.get(self._by_question[question].id)
@@ -225,7 +256,10 @@ class Search:
         self._gmacs[trial.id] = answer.candidate.gmacs
         if trial.state == "complete":
             self.tally.complete += 1
-            self._values[trial.id] = (self._objectives(trial.id, trial.measurements),)
+            values = self._objectives(trial.id, trial.measurements)
+            self._values[trial.id] = (values,)
+            if self._observer:
+                self._observer.adopted(values)
         elif trial.state == "failed":
             self.tally.failed += 1
             self._values[trial.id] = (None,)
@@ -274,12 +308,18 @@ class Search:
             # The checkpoint first: a rung on record has one.
             path = self._checkpoint_path(trial, event.step)
             write_atomically(path, event.checkpoint)
-            self._store.add_rung(trial.id, event.step, event.loss, event.seconds, event.measurements)
+            try:
+                self._store.add_rung(trial.id, event.step, event.loss, event.seconds, event.measurements)
+            except ValueError as error:  # a score that isn't finite
+                self._fail(running, str(error))
+                return
             self._drop_checkpoints(trial, but=path)
         elif isinstance(event, Finished):
             self._finish(running, event)
-        elif isinstance(event, Failed | Raised):
+        elif isinstance(event, Failed):
             self._fail(running, event.reason)
+        elif isinstance(event, Raised):
+            self._raised(running, event.reason)
         elif isinstance(event, Lost):
             self._lost(running, event.reason)
         elif isinstance(event, Ended):
@@ -287,10 +327,11 @@ class Search:
 
     def _finish(self, running: Running, event: Finished) -> None:
         trial = running.trial
-        path = self._folder / "weights" / f"{trial.number:05d}-{trial.digest}.safetensors"
+        name = f"weights/{trial.number:05d}-{trial.digest}.safetensors"
+        path = self._folder / name
         write_atomically(path, event.weights)
         digest = hashlib.sha256(event.weights).hexdigest()
-        weights = Artifact("weights", str(path), digest, len(event.weights))
+        weights = Artifact("weights", name, digest, len(event.weights))
         try:
             values = self._objectives(trial.id, event.measurements)
             self._store.finish_trial(trial.id, event.measurements, [weights], seconds=event.seconds)
@@ -299,10 +340,30 @@ class Search:
             self._fail(running, str(error))
             return
         self._settle(running, values, None)
+        self._settle_suspects()
 
     def _fail(self, running: Running, reason: str) -> None:
         self._store.fail_trial(running.trial.id, reason)
         self._settle(running, None, reason)
+
+    def _raised(self, running: Running, reason: str) -> None:
+        """A fault of one network's, once another has been evaluated; until then it may be everybody's."""
+        if self.tally.complete:
+            self._fail(running, reason)
+            return
+        del self.tally.running[running.trial.id]
+        self._suspects.append((running, reason))
+        if len(self._suspects) >= FAULTS:
+            raise EvaluationError(
+                f"the first {FAULTS} evaluations failed, none succeeded: {reason}. Nothing is lost: mend the cause, "
+                "then go on with --resume."
+            )
+
+    def _settle_suspects(self) -> None:
+        for running, reason in self._suspects:
+            self.tally.running[running.trial.id] = running
+            self._fail(running, reason)
+        self._suspects.clear()
 
     def _lost(self, running: Running, reason: str) -> None:
         if running.attempt > self._retries:

@@ -15,12 +15,15 @@ from search.config import integers
 from spaces.architecture import Architecture
 from spaces.baselines import BASELINES, baseline
 from spaces.blocks import BLOCKS
-from spaces.build import part_costs
+from spaces.build import part_costs, size_requirements
+from spaces.chain import MAXIMUM_WIDTH, MINIMUM_WIDTH
 from spaces.cost import CONVENTIONS, Cost
 from spaces.parts import Part, part_cost
 from spaces.registry import Entry, UnknownNameError
 from spaces.task import Task
 from spaces.upsamplers import UPSAMPLERS
+
+LARGEST_SIDE = 65536
 
 
 def find_architecture(text: str) -> tuple[str, Architecture]:
@@ -44,14 +47,27 @@ def find_architecture(text: str) -> tuple[str, Architecture]:
 def input_size(text: str | None, task: Task) -> tuple[int, int]:
     """(H, W) of ``CxHxW``; the task's own without a text.
 
-    Raises: ValueError: for another form, or other channels than the task's.
+    Raises: ValueError: for another form, other channels than the task's, or a side that isn't from 1 to 65536.
     """
     if text is None:
         return task.cost_input[1:]
-    found = re.fullmatch(r"(\d+)x(\d+)x(\d+)", text)
-    if found is None or int(found[1]) != task.in_channels or "0" in found.groups():
-        raise ValueError(f"--input is CxHxW with {task.in_channels} channels, e.g. 3x256x256, got '{text}'")
+    found = re.fullmatch(r"([0-9]+)x([0-9]{1,9})x([0-9]{1,9})", text)
+    if found is None or found[1] != str(task.in_channels) or not _sides_fit(int(found[2]), int(found[3])):
+        raise ValueError(
+            f"--input is CxHxW with {task.in_channels} channels and sides from 1 to {LARGEST_SIDE}, "
+            f"e.g. 3x256x256, got '{text}'"
+        )
     return int(found[2]), int(found[3])
+
+
+def _sides_fit(height: int, width: int) -> bool:
+    return all(1 <= side <= LARGEST_SIDE for side in (height, width))
+
+
+def _padded_to(architecture: Architecture, task: Task, height: int, width: int) -> str | None:
+    """The CxHxW that the input is padded to, and that costs are of; None where the network takes it as it is."""
+    padded = size_requirements(architecture, task).padded(height, width)
+    return None if padded == (height, width) else f"{task.in_channels}x{padded[0]}x{padded[1]}"
 
 
 def profile_json(text: str, task_name: str, size: str | None, convention: str) -> str:
@@ -67,6 +83,7 @@ def profile_json(text: str, task_name: str, size: str | None, convention: str) -
         "digest": architecture.digest,
         "task": task_name,
         "input": f"{task.in_channels}x{height}x{width}",
+        "padded_to": _padded_to(architecture, task, height, width),
         "convention": convention,
         "total": _record(total, convention),
         "parts": {part: _record(found, convention) for part, found in costs.items()},
@@ -91,13 +108,22 @@ def profile_table(text: str, task_name: str, size: str | None, convention: str) 
     table.add_section()
     table.add_row(*_cells("total", total, total, convention), style="bold")
     other = ", ".join(f"{c} {total.gmacs(c):.4f}" for c in CONVENTIONS)
-    return Group(table, Text(f"GMACs by convention: {other}; shown: {convention}", style="dim"))
+    notes = [f"GMACs by convention: {other}; shown: {convention}"]
+    if padded := _padded_to(architecture, task, height, width):
+        notes.append(f"the network can't take that size: costs are of the input padded to {padded}")
+    return Group(table, Text("\n".join(notes), style="dim"))
 
 
 def blocks_table(task_name: str, widths: str) -> RenderableType:
-    """Blocks and upsamplers with their cost per width at the task's input size."""
+    """Blocks and upsamplers with their cost per width at the task's input size.
+
+    Raises: ValueError: if the widths aren't a range or list of integers that a chain can have.
+    """
     task = get_task(task_name).interface
-    columns = integers(widths)
+    columns = integers(",".join(part.strip() for part in widths.split(",")))
+    for width in columns:
+        if not MINIMUM_WIDTH <= width <= MAXIMUM_WIDTH:
+            raise ValueError(f"--widths: a width is from {MINIMUM_WIDTH} to {MAXIMUM_WIDTH}, got {width}")
     at = "x".join(map(str, task.cost_input))
     block_table = Table(title=f"Blocks: GMACs at {at}, per width", title_justify="left")
     upsampler_table = Table(

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from results.front import hypervolume
 from results.schema import Trial
-from search.engine import Limits, Tally
+from search.engine import UNLIMITED, Limits, Tally
 from spaces.architecture import Architecture
 
 
@@ -48,6 +48,11 @@ class TerminalProgress:
         """Remember where the search stands; the display refreshes itself."""
         self._tally = tally
 
+    def adopted(self, values: Sequence[float]) -> None:
+        """A trial of an earlier run of this study counts for the hypervolume."""
+        psnr, gmacs = values
+        self._values.append((gmacs, psnr))
+
     def finished(self, trial: Trial, values: Sequence[float] | None, reason: str | None) -> None:
         """Add a trial to the latest results."""
         label = Architecture.from_json(trial.architecture).label
@@ -67,10 +72,15 @@ class TerminalProgress:
         tally = self._tally
         done = tally.complete + tally.failed
         elapsed = time.monotonic() - self._started
-        parts = [f"{done}/{self._limits.trials} trials", f"{_clock(elapsed)} elapsed"]
+        limit = f"/{self._limits.trials}" if self._limits.trials < UNLIMITED else ""
+        parts = [f"{done}{limit} trials", f"{_clock(elapsed)} elapsed"]
         if self._limits.seconds is not None:
             parts.append(f"{_clock(max(0.0, self._limits.seconds - elapsed))} left")
         parts.append(f"{tally.rejected} over budget, {tally.duplicates} repeats turned away for free")
+        if tally.repaired:
+            parts.append(f"{tally.repaired} repaired")
+        if tally.retried:
+            parts.append(f"{tally.retried} retried")
         if tally.failed:
             parts.append(f"{tally.failed} failed")
         parts.append(f"hypervolume {self._hypervolume():.3f}")

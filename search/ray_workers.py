@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlparse
 
@@ -83,7 +84,7 @@ class Workers(Generic[JobT, DataT]):
     def _connect(resources: Resources, address: str | None, object_store_bytes: int) -> None:
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if address is None:
-            cpus = None if resources.workers is None else max(1, round(resources.workers * resources.cpus))
+            cpus = None if resources.workers is None else max(1, ceil(resources.workers * resources.cpus))
             ray.init(
                 address="local",  # whatever RAY_ADDRESS says
                 num_cpus=cpus,
@@ -132,8 +133,13 @@ class Workers(Generic[JobT, DataT]):
         if not self._running:
             return
         streams = list(self._running)
-        ready, _ = ray.wait(streams, num_returns=1, timeout=timeout_s, fetch_local=False)
-        more, _ = ray.wait(streams, num_returns=len(streams), timeout=0, fetch_local=False)
+        try:
+            ready, _ = ray.wait(streams, num_returns=1, timeout=timeout_s, fetch_local=False)
+            more, _ = ray.wait(streams, num_returns=len(streams), timeout=0, fetch_local=False)
+        except ray.exceptions.RayError as error:
+            raise ClusterError(
+                f"Ray was lost: {_first_line(error)}. Start it again and use --resume."
+            ) from error
         for stream in dict.fromkeys((*ready, *more)):
             key = self._running[stream]
             event = self._next(stream)
@@ -178,13 +184,18 @@ def check_reachable(address: str) -> None:
     """
     if address in ("auto", "local"):
         return
-    parsed = urlparse(address if "://" in address else f"ray://{address}")
+    if address.startswith("ray://"):
+        raise ClusterError(
+            f"'{address}': Ray's client protocol can't stream results. Run pixelfront on a node of the cluster with "
+            "--ray-address auto, or give the head's HOST:PORT (6379 by default) from such a node."
+        )
+    parsed = urlparse(f"ray://{address}")
     try:
         host, port = parsed.hostname, parsed.port
     except ValueError:
         host, port = None, None
     if host is None or port is None:
-        raise ClusterError(f"a Ray address is HOST:PORT, ray://HOST:PORT or auto, got '{address}'")
+        raise ClusterError(f"a Ray address is HOST:PORT or auto, got '{address}'")
     try:
         socket.create_connection((host, port), timeout=CONNECT_TIMEOUT_S).close()
     except OSError as error:

@@ -7,7 +7,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 
 from evaluators.metrics import per_image
 from evaluators.restoration import restore
@@ -29,7 +30,7 @@ from results.store import Store, StudyExists
 from results.tables import front_table
 from search.asktell import AskTell
 from search.config import ConfigError, SearchConfig, resolve, resumed
-from search.engine import Limits, Search, Stop
+from search.engine import UNLIMITED, Limits, Search, Stop
 from search.progress import TerminalProgress
 from search.ray_workers import MEBIBYTE, Resources, Workers
 from search.setup import Setup, environment, prepare
@@ -38,7 +39,6 @@ from spaces.architecture import Architecture
 from spaces.parts import Network
 
 DEFAULT_TRIALS = 20
-UNLIMITED = 1_000_000_000  # trials, where only the time is limited
 
 
 @dataclass(frozen=True)
@@ -51,15 +51,6 @@ class Place:
     def folder(self, study: str) -> Path:
         """The study's own folder."""
         return self.runs.resolve() / study
-
-
-def new_name(store: Store, stem: str) -> str:
-    """The first of ``stem-1``, ``stem-2``, ... that no study has."""
-    taken = {summary.study.name for summary in store.studies()}
-    number = 1
-    while f"{stem}-{number}" in taken:
-        number += 1
-    return f"{stem}-{number}"
 
 
 def run_search(
@@ -91,40 +82,81 @@ def run_search(
         raise ConfigError(
             f"--study names a folder: letters, digits, '_', '-' and '.', not starting with '-' or '.', got '{study}'"
         )
-    with Store.open(place.db, create=not resume) as store:
+    if resume:
+        assert study is not None
+        with Store.open(place.db, create=False) as store:
+            config = resumed(store.study(study).config, said)
+    else:
+        config = resolve(said)
+    STRATEGIES[config.strategy]
+    console.print(f"Reading images for {config.task} ...", style="dim")
+    setup = prepare(config)
+    with Store.open(place.db, create=not resume) as store, ExitStack() as stack:
+        name = study or _new_name(store, place, stem or config.task, stack)
+        if study is not None:
+            stack.enter_context(only_driver(place, study))
         if resume:
-            assert study is not None
-            record = store.study(study)
-            config = resumed(record.config, said)
-        else:
-            if study in {summary.study.name for summary in store.studies()}:
-                raise StudyExists(study, store.place)
-            config = resolve(said)
-        STRATEGIES[config.strategy]
-        console.print(f"Reading images for {config.task} ...", style="dim")
-        setup = prepare(config)
-        config = _with_precision(config, setup)
-        name = study or new_name(store, stem or config.task)
-        if resume:
-            _check_same(record, setup)
+            _check_same(store.study(name), setup)
+        elif _exists(store, name):
+            raise StudyExists(name, store.place)
         _introduce(console, name, setup, place)
-        with only_driver(place, name), _workers(setup, console) as pool:
-            if resume:
-                store.set_config(record.id, config.model_dump(mode="json"))
-            else:
-                record = _create(store, name, config, setup)
-            stop = _search(store, record, setup, place, pool, console)
-        console.print(_ending(stop, record.name))
-        found = overview(store, record.name)
-        if finish and stop != "interrupted" and found.front.members:
-            if setup.test is not None:
-                _score_front(store, found, setup)
-            found = overview(store, record.name)
-            console.print(front_table(found))
-            _hand_over(store, found, setup, place, console)
-        else:
-            console.print(front_table(found))
+        pool = stack.enter_context(_workers(setup, console))
+        record = _record(store, name, setup, new=not resume)
+        stop = _search(store, record, setup, place, pool, console)
+        console.print(_ending(stop, name))
+        return _present(store, name, setup, place, console, hand_over=finish and stop != "interrupted")
+
+
+def _record(store: Store, name: str, setup: Setup, *, new: bool) -> Study:
+    """The study on record, with the configuration of this run."""
+    config = _with_precision(setup)
+    if new:
+        return _create(store, name, config, setup)
+    study = store.study(name)
+    store.set_config(study.id, config.model_dump(mode="json"))
+    return study
+
+
+def _present(
+    store: Store, name: str, setup: Setup, place: Place, console: Console, *, hand_over: bool
+) -> Overview:
+    """Print the front; score it on the test images and hand over the winner, if asked to."""
+    found = overview(store, name)
+    if not hand_over or not found.front.members:
+        console.print(front_table(found))
         return found
+    if setup.test is not None:
+        console.print(
+            f"Scoring {len(found.members)} networks on {len(setup.test)} test images ...", style="dim"
+        )
+        _score_front(store, found, setup, place.folder(name))
+        found = overview(store, name)
+    console.print(front_table(found))
+    _hand_over(store, found, setup, place, console)
+    return found
+
+
+def _exists(store: Store, name: str) -> bool:
+    return name in {summary.study.name for summary in store.studies()}
+
+
+def _new_name(store: Store, place: Place, stem: str, held: ExitStack) -> str:
+    """The first of ``stem-1``, ``stem-2``, ... that no study has and no other process is about to make.
+
+    Args:
+        held: Where its lock is kept.
+    """
+    number = 1
+    while True:
+        name = f"{stem}-{number}"
+        number += 1
+        if _exists(store, name):
+            continue
+        try:
+            held.enter_context(only_driver(place, name))
+        except ConfigError:
+            continue
+        return name
 
 
 @contextmanager
@@ -223,8 +255,9 @@ def _stops_on_signal(search: Search, console: Console) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _with_precision(config: SearchConfig, setup: Setup) -> SearchConfig:
+def _with_precision(setup: Setup) -> SearchConfig:
     """The configuration with the precision as resolved, which is what goes on record."""
+    config = setup.config
     training = config.training.model_copy(update={"precision": setup.recipe.precision})
     return config.model_copy(update={"training": training})
 
@@ -276,12 +309,12 @@ def _introduce(console: Console, name: str, setup: Setup, place: Place) -> None:
         f"{setup.recipe.steps} steps a trial, {setup.recipe.precision}"
     )
     console.print(
-        f"train on {len(data.train)} images of {data.train.name}, score on {len(data.validation)} of "
-        f"{data.validation.name}: {baseline.name} of {setup.task.baseline_name} {baseline.value:.3f} dB"
+        f"train on {len(data.train)} images of {escape(data.train.name)}, score on {len(data.validation)} of "
+        f"{escape(data.validation.name)}: {baseline.name} of {setup.task.baseline_name} {baseline.value:.3f} dB"
     )
     for note in setup.notes:
-        console.print(f"note: {note}", style="dim")
-    console.print(f"store {place.db}, files in {place.folder(name)}", style="dim")
+        console.print(f"note: {escape(note)}", style="dim")
+    console.print(f"store {escape(place.db)}, files in {escape(str(place.folder(name)))}", style="dim")
 
 
 def _ending(stop: Stop, name: str) -> str:
@@ -297,21 +330,23 @@ def _ending(stop: Stop, name: str) -> str:
 # Handing over
 
 
-def _score_front(store: Store, found: Overview, setup: Setup) -> None:
+def _score_front(store: Store, found: Overview, setup: Setup, folder: Path) -> None:
     """Score the front's members on the test images, once."""
     assert setup.test is not None
     for trial in found.members:
         measured = {m.key for m in trial.measurements}
-        scores = score(trial_network(store, trial, setup), setup.config.task, setup.test)
+        scores = score(trial_network(store, trial, setup, folder), setup.config.task, setup.test)
         missing = [m for m in scores if m.key not in measured]
         if missing:
             store.add_measurements(trial.id, missing)
 
 
-def trial_network(store: Store, trial: Trial, setup: Setup) -> Network:
+def trial_network(store: Store, trial: Trial, setup: Setup, folder: Path) -> Network:
     """A complete trial's trained network."""
     return load_network(
-        Architecture.from_json(trial.architecture), setup.task.interface, weights_path(store, trial)
+        Architecture.from_json(trial.architecture),
+        setup.task.interface,
+        weights_path(store, trial, folder=folder),
     )
 
 
@@ -320,9 +355,9 @@ def _hand_over(store: Store, found: Overview, setup: Setup, place: Place, consol
     folder = place.folder(found.study.name)
     figure = save_front_figure(found, folder / "front.png")
     best = found.best
-    picture = _compare(store, found, setup, folder / "comparison.png")
+    picture = _compare(store, found, setup, folder)
     exported, card = export_trial(
-        store, found.study, best, setup.task.interface, folder / "winner.onnx", "onnx"
+        store, found.study, best, setup.task.interface, folder / "winner.onnx", "onnx", folder=folder
     )
     sizes = ", ".join(f"{h}x{w}" for h, w in exported.sizes)
     console.print(f"front       {figure}")
@@ -334,10 +369,10 @@ def _hand_over(store: Store, found: Overview, setup: Setup, place: Place, consol
     console.print(f"model card  {card}")
 
 
-def _compare(store: Store, found: Overview, setup: Setup, path: Path) -> Path:
+def _compare(store: Store, found: Overview, setup: Setup, folder: Path) -> Path:
     """The winner beside the trivial method on the first held-out picture."""
     pairs = setup.test or setup.data.validation
-    network = trial_network(store, found.best, setup)
+    network = trial_network(store, found.best, setup, folder)
     scale, border = setup.task.interface.scale, setup.task.border
     inputs, targets = pairs.inputs.images[0].pixels, pairs.targets.images[0]
     trivial = setup.task.baseline(inputs)
@@ -348,7 +383,7 @@ def _compare(store: Store, found: Overview, setup: Setup, path: Path) -> Path:
         psnr = per_image([pixels], [targets.pixels], border=border, data=one, ssim=False)[targets.name]
         outputs[f"{name}\n{psnr[setup.config.objective]:.2f} dB"] = pixels
     return save_comparison(
-        path,
+        folder / "comparison.png",
         targets.pixels,
         outputs,
         title=f"{targets.name}: {setup.config.task}, {Architecture.from_json(found.best.architecture).label}",

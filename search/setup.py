@@ -6,7 +6,9 @@ import os
 import platform
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from math import ceil, isfinite
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import torch
@@ -20,12 +22,14 @@ from evaluators.training import training_dtype
 from evaluators.trial import Job, TrialData, baseline_score
 from results.schema import Trial
 from search.config import ConfigError, DataSection, SearchConfig
-from spaces.budget import Budget
+from spaces.budget import Budget, BudgetError
 from spaces.build import size_requirements
 from spaces.measurement import Measurement
 from spaces.space import Space, named_space
 from spaces.task import Task
 
+REACHING_SAMPLES = 500
+SSIM_WINDOW = 11  # pixels a side
 HELD_OUT_SHARE = 10  # without a validation folder, one image in so many is held out ...
 HELD_OUT_MOST = 10  # ... but no more than this
 
@@ -111,7 +115,8 @@ def prepare(config: SearchConfig) -> Setup:
     low, high = config.band
     budget = Budget(task.interface, high, low, config.convention)
     budget.check(space)
-    train, validation, test = load_data(config.data, task)
+    _check_reachable(budget, space)
+    train, validation, test = load_data(config.data, task, patch=config.training.patch)
     check_patch(train, config.training.patch)
     check_patch_fits_networks(space, task.interface, config.training.patch)
     check_disjoint(
@@ -120,9 +125,9 @@ def prepare(config: SearchConfig) -> Setup:
         *((test.targets,) if test else ()),
         allow_near=config.data.allow_near_duplicates,
     )
-    baseline = baseline_score(config.task, validation)
     if test:
-        baseline += baseline_score(config.task, test)
+        check_disjoint(validation.targets, test.targets, allow_near=True)
+    baseline = _baseline(config.task, validation) + (_baseline(config.task, test) if test else ())
     device = _device(config)
     return Setup(
         config,
@@ -137,8 +142,10 @@ def prepare(config: SearchConfig) -> Setup:
     )
 
 
-def load_data(section: DataSection, task: RestorationTask) -> tuple[PairSet, PairSet, PairSet | None]:
-    """Training, validation and test pairs.
+def load_data(
+    section: DataSection, task: RestorationTask, *, patch: int
+) -> tuple[PairSet, PairSet, PairSet | None]:
+    """Training, validation and test pairs; training images hold a patch, held-out ones can be scored.
 
     Without a training folder the embedded photographs; without a validation folder, a tenth of the training
     images (at least 1, at most 10), chosen by content.
@@ -146,8 +153,10 @@ def load_data(section: DataSection, task: RestorationTask) -> tuple[PairSet, Pai
     Raises: ValueError: as the task's ``pairs``, or if one image is to be split.
     """
 
-    def read(targets: Path, inputs: Path | None) -> PairSet:
-        return task.pairs(targets, inputs, skip_bad=section.skip_bad_images)
+    scored = ceil((SSIM_WINDOW + 2 * task.border) / task.interface.scale)
+
+    def read(targets: Path, inputs: Path | None, minimum: int = scored) -> PairSet:
+        return task.pairs(targets, inputs, minimum=minimum, skip_bad=section.skip_bad_images)
 
     if section.train is None:
         odd = [
@@ -159,7 +168,9 @@ def load_data(section: DataSection, task: RestorationTask) -> tuple[PairSet, Pai
             )
         embedded = task.embedded("train"), task.embedded("validation")
         return *embedded, (read(section.test, section.test_inputs) if section.test else task.embedded("test"))
-    train = read(section.train, section.train_inputs)
+    # Without a validation folder, training images are held out and have to be scored.
+    smallest = patch if section.validation is not None else max(patch, scored)
+    train = read(section.train, section.train_inputs, smallest)
     test = read(section.test, section.test_inputs) if section.test else None
     if section.validation is not None:
         return train, read(section.validation, section.validation_inputs), test
@@ -171,20 +182,53 @@ def check_patch_fits_networks(space: Space, task: Task, patch: int) -> None:
 
     Raises: ConfigError: naming what needs a larger one.
     """
-    plain = {choice.name: choice.values[0] for choice in space}
-    for choice in space:
+    genotype = {choice.name: choice.values[0] for choice in space}
+    positions = [name for name in genotype if name == "block" or name.startswith("block_")]
+    for choice in (space.by_name[positions[0]], *(c for c in space if c.name not in positions)):
+        # A block fills all positions, so that none but it can be at fault.
+        genes = positions if choice.name in positions else [choice.name]
         for value in choice.values:
-            # A late position only matters at full depth.
-            architecture = space.decode(
-                {**plain, "depth": space.by_name["depth"].values[-1], choice.name: value}
-            )
-            needs = size_requirements(architecture, task)
-            if needs.padded(patch, patch) != (patch, patch):
-                least = needs.padded(patch, patch)[0]
+            needs = size_requirements(space.decode({**genotype, **dict.fromkeys(genes, value)}), task)
+            least = needs.padded(patch, patch)[0]
+            if least != patch:
                 raise ConfigError(
-                    f"--patch {patch}: networks with {choice.name} '{value}' take inputs of at least {needs.minimum} "
-                    f"pixels in multiples of {needs.multiple_of}. Use --patch {least}, or leave these out of the space."
+                    f"--patch {patch}: networks with {genes[0].partition('_')[0]} '{value}' take inputs of at least "
+                    f"{needs.minimum} pixels in multiples of {needs.multiple_of}. Use --patch {least}, or leave these "
+                    "out of the space."
                 )
+
+
+def _check_reachable(budget: Budget, space: Space) -> None:
+    """Nothing, if random genotypes come within the budget.
+
+    Raises: BudgetError: if none of many does, as in a band between the costs of neighbouring widths.
+    """
+    random = Random(0)
+    if not any(budget.fit(space, space.sample(random)) for _ in range(REACHING_SAMPLES)):
+        raise BudgetError(
+            f"{budget}: none of {REACHING_SAMPLES} random architectures of space '{space.name}' could be brought into "
+            "it. Widen the budget, or allow more widths and depths."
+        )
+
+
+def _baseline(task: str, pairs: PairSet) -> tuple[Measurement, ...]:
+    """The trivial method's scores.
+
+    Raises: ConfigError: naming images that it restores perfectly: no network can be told from it there.
+    """
+    scores = baseline_score(task, pairs)
+    if all(isfinite(m.value) for m in scores):
+        return scores
+    flat = []
+    for i, image in enumerate(pairs.targets):
+        inputs, targets = (ImageSet(s.name, (s.images[i],)) for s in (pairs.inputs, pairs.targets))
+        alone = PairSet(inputs, targets, pairs.scale)
+        if not all(isfinite(m.value) for m in baseline_score(task, alone, ssim=False)):
+            flat.append(image.name)
+    raise ConfigError(
+        f"'{pairs.name}': {get_task(task).baseline_name} restores {', '.join(flat)} without any error, so a mean PSNR "
+        "would be infinite; remove such flat pictures"
+    )
 
 
 def hold_out(pairs: PairSet) -> tuple[PairSet, PairSet]:

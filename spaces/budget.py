@@ -1,8 +1,9 @@
 """The compute budget, enforced before anything trains.
 
-An architecture whose cost is over the budget (or below the band) is repaired by solving for the width:
-the genotype's other genes are kept. Where no width fits, it is rejected. Repair is a function of the
-genotype, so a strategy may keep thinking in genotypes.
+An architecture whose cost is over the budget (or below the band) is repaired by solving for the width; where
+no width of the space fits, for width and depth, the nearest depth first. The genotype's other genes are kept.
+It is rejected only where no depth has a width that fits. Repair is a function of the genotype, so a strategy may
+keep thinking in genotypes.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from spaces.architecture import Architecture, Leaf
 from spaces.build import cost
@@ -24,7 +26,7 @@ class Candidate:
 
     Attributes:
         gmacs: Its cost as the budget counts.
-        repaired: Its width was solved for.
+        repaired: Its width, or width and depth, were solved for.
     """
 
     architecture: Architecture
@@ -71,24 +73,45 @@ class Budget:
         return cost(space.decode(genotype), self.task).gmacs(self.convention)
 
     def fit(self, space: Space, genotype: Genotype) -> Candidate | None:
-        """The genotype's architecture if it is within the budget; else the widest one that is, and None
-        if no width of the space brings it within."""
-        wanted = genotype["width"]
-        gmacs = self.gmacs(space, genotype)
-        if not self.min_gmacs <= gmacs <= self.max_gmacs:
-            widths = space.by_name["width"].values
-            # Costs grow with the width (a property test holds every block to it), so bisection is exact.
-            count = bisect_right(
-                widths, self.max_gmacs, key=lambda width: self.gmacs(space, {**genotype, "width": width})
-            )
-            if count == 0:
-                return None
-            genotype = {**genotype, "width": widths[count - 1]}
-            if self.gmacs(space, genotype) < self.min_gmacs:
-                return None
-        architecture = space.decode(genotype)
+        """The genotype's architecture if it is within the budget; else the widest one that is at its depth,
+        or at the nearest depth of the space that has one (of two as near, the smaller); None if none has."""
+        within = self._is_within(space, genotype)
+        genes = genotype if within else self._repair(space, genotype)
+        if genes is None:
+            return None
+        architecture = space.decode(genes)
         found = cost(architecture, self.task)
-        return Candidate(architecture, found, found.gmacs(self.convention), genotype["width"] != wanted)
+        return Candidate(architecture, found, found.gmacs(self.convention), repaired=not within)
+
+    def _is_within(self, space: Space, genotype: Genotype) -> bool:
+        return self.min_gmacs <= self.gmacs(space, genotype) <= self.max_gmacs
+
+    def _repair(self, space: Space, genotype: Genotype) -> Genotype | None:
+        """The genotype with another width or, where none is within the budget, width and depth."""
+        widths, own = space.by_name["width"].values, cast(int, genotype["depth"])
+        depths = sorted(cast(tuple[int, ...], space.by_name["depth"].values), key=lambda d: (abs(d - own), d))
+        while depths:
+            depth = depths.pop(0)
+            genes = {**genotype, "depth": depth}
+            count = self._count_affordable(space, genes, widths)
+            if count == 0:  # so that greater depths cost too much at every width as well
+                depths = [other for other in depths if other < depth]
+                continue
+            genes["width"] = widths[count - 1]
+            if self._is_within(space, genes):
+                return genes
+            if count == len(widths):  # smaller depths are below the band as well
+                depths = [other for other in depths if other > depth]
+        return None
+
+    def _count_affordable(self, space: Space, genotype: Genotype, widths: Sequence[Leaf]) -> int:
+        """How many of the widths, from the smallest on, don't cost too much.
+
+        Costs grow with the width (a property test holds every block to it), so bisection is exact.
+        """
+        return bisect_right(
+            widths, self.max_gmacs, key=lambda width: self.gmacs(space, {**genotype, "width": width})
+        )
 
     def check(self, space: Space) -> None:
         """Nothing, if the space's range of costs reaches into the budget.

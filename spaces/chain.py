@@ -14,7 +14,7 @@ from spaces.architecture import Architecture, Block, Leaf
 
 FUSIONS = ("plain", "concat")
 IMAGE_SKIPS = ("none", "nearest", "bilinear")
-MINIMUM_WIDTH = 4
+MINIMUM_WIDTH, MAXIMUM_WIDTH = 4, 4096
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Chain(Architecture):
     """A chain of blocks between a head and an upsampler.
 
     Attributes:
-        width: Channels of the trunk, at least 4.
+        width: Channels of the trunk, from 4 to 4096.
         blocks: The blocks in order, at least one.
         upsampler: How the trunk's features become the output.
         fusion: ``concat``: all blocks' outputs are concatenated and fused by a 1x1 convolution, as in
@@ -50,6 +50,8 @@ class Chain(Architecture):
     def __post_init__(self) -> None:
         if self.width < MINIMUM_WIDTH:
             raise ValueError(f"'width' is at least {MINIMUM_WIDTH}, got {self.width}")
+        if self.width > MAXIMUM_WIDTH:
+            raise ValueError(f"'width' is at most {MAXIMUM_WIDTH}, got {self.width}")
         if not self.blocks:
             raise ValueError("'blocks' holds at least one block, got none")
         if self.value_range < 1:
@@ -60,10 +62,22 @@ class Chain(Architecture):
 
     @property
     def label(self) -> str:
-        """A short human name, e.g. ``4x32 rfdb*3 ghost, pixelshuffle``: depth, width, kinds, upsampler."""
+        """A short human name: depth, width, kinds, upsampler, and what differs from the defaults.
+
+        For example ``4x32 rfdb*3 ghost, pixelshuffle, plain, nearest skip``. It isn't unique: the order of
+        the blocks, options of blocks and the value range are left out.
+        """
         kinds = Counter(block.kind for block in self.blocks)
         counts = " ".join(kind if count == 1 else f"{kind}*{count}" for kind, count in kinds.items())
-        return f"{len(self.blocks)}x{self.width} {counts}, {self.upsampler.kind}"
+        unusual = (
+            "" if self.fusion == "concat" else self.fusion,
+            "" if self.feature_skip else "no feature skip",
+            "" if self.image_skip == "none" else f"{self.image_skip} skip",
+            "" if self.activation == "paper" else self.activation,
+            "head activation" if self.head_activation else "",
+        )
+        said = [f"{len(self.blocks)}x{self.width} {counts}", self.upsampler.kind, *filter(None, unusual)]
+        return ", ".join(said)
 
 
 def decode(genes: Mapping[str, Leaf]) -> Chain:

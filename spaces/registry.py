@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+LARGEST = 65536  # of an integer option: more is a slip, and would exhaust memory
 
 
 class UnknownNameError(ValueError):
@@ -46,17 +47,28 @@ class Entry(Generic[T]):
     def create(self, *args: Any, **options: Any) -> T:
         """A new instance.
 
-        Raises: ValueError: for an option that the class doesn't take, or a value that isn't of its
-            default's type.
+        Raises: ValueError: for an option that the class doesn't take, a value that isn't of its default's
+            type, or an integer (alone or in a tuple) that is out of range: it is from 1, or from 0 where
+            that is the default, to 65536.
         """
         for name, value in options.items():
             if name not in self.options:
                 raise UnknownNameError(f"option of '{self.name}'", name, list(self.options))
             default = self.options[name].default
-            if default is not inspect.Parameter.empty and type(value) is not type(default):
+            if default is inspect.Parameter.empty:  # no option of an architecture: the caller's own argument
+                continue
+            if type(value) is not type(default):
                 expected = type(default).__name__
                 raise ValueError(f"option '{name}' of '{self.name}' is of type {expected}, got {value!r}")
+            self._check_range(name, value, 0 if default == 0 else 1)
         return self.target(*args, **dict(self.fixed), **options)
+
+    def _check_range(self, name: str, value: Any, least: int) -> None:
+        if type(value) is tuple:
+            for item in value:
+                self._check_range(name, item, 1)
+        elif type(value) is int and not least <= value <= LARGEST:
+            raise ValueError(f"option '{name}' of '{self.name}' is from {least} to {LARGEST}, got {value}")
 
 
 def _place(target: Callable[..., Any]) -> tuple[str, str]:

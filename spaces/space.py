@@ -17,11 +17,12 @@ from random import Random
 from spaces.activations import activation as make_activation
 from spaces.architecture import DIGEST_LENGTH, Architecture, Leaf
 from spaces.blocks import BLOCKS
-from spaces.chain import FUSIONS, IMAGE_SKIPS, MINIMUM_WIDTH, decode
+from spaces.chain import FUSIONS, IMAGE_SKIPS, MAXIMUM_WIDTH, MINIMUM_WIDTH, decode
 from spaces.registry import UnknownNameError
 from spaces.upsamplers import UPSAMPLERS
 
 Genotype = Mapping[str, Leaf]
+MAXIMUM_DEPTH = 256
 CARD_BLOCKS = ("rfdb", "efficient_rfdb", "hin", "mccb", "mscb", "idle", "ghost")
 
 
@@ -138,9 +139,13 @@ def chain_space(
             if mode not in known:
                 raise UnknownNameError(noun, mode, list(known))
     widths, depths = tuple(sorted(set(widths))), tuple(sorted(set(depths)))
-    for noun, values, least in (("width", widths, MINIMUM_WIDTH), ("depth", depths, 1)):
-        if not values or values[0] < least:
-            raise ValueError(f"a {noun} is at least {least}, got {list(values)}")
+    for noun, values, least, most in (
+        ("width", widths, MINIMUM_WIDTH, MAXIMUM_WIDTH),
+        ("depth", depths, 1, MAXIMUM_DEPTH),
+    ):
+        if not values or values[0] < least or values[-1] > most:
+            got = f"{values[0]} to {values[-1]}" if values else "none"
+            raise ValueError(f"a {noun} is from {least} to {most}, got {got}")
     kinds = tuple(dict.fromkeys(blocks))
     positions = [f"block_{i}" for i in range(depths[-1])] if per_position else ["block"]
     choices = [

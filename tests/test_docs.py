@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from spaces.blocks import BLOCKS
+from spaces.registry import Registry
 from spaces.upsamplers import UPSAMPLERS
 from tests.conftest import ROOT
 
@@ -44,9 +46,43 @@ def test_the_architecture_page_names_every_module() -> None:
     assert [module for module in modules if f"`{module}`" not in page] == []
 
 
-def test_the_readme_lists_every_block_and_upsampler() -> None:
-    readme = (ROOT / "README.md").read_text()
-    assert [name for name in (*BLOCKS, *UPSAMPLERS) if f"`{name}`" not in readme] == []
+@pytest.mark.parametrize(("noun", "registry"), [("blocks", BLOCKS), ("upsamplers", UPSAMPLERS)])
+def test_what_the_readme_lists_is_registered(noun: str, registry: Registry[nn.Module]) -> None:
+    """The other way round a new block would have to edit the README."""
+    section = (ROOT / "README.md").read_text().partition("## What is searched\n")[2].partition("\n## ")[0]
+    table = re.search(rf"^\| {noun} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", section, flags=re.MULTILINE)
+    assert table is not None
+    names = re.findall(r"`([^`]+)`", table[1])
+    assert len(names) > 3
+    assert set(names) <= set(registry)
+
+
+CONTRACTS = """
+import sys
+import pytest
+import spaces.blocks
+spaces.blocks.__path__.append(sys.argv[1])
+from spaces.blocks import BLOCKS
+assert "my_block" in list(BLOCKS)
+files = [f"tests/contracts/test_{name}.py" for name in ("parts", "blocks")]
+sys.exit(pytest.main([*files, "-k", "my_block", "-p", "no:cacheprovider"]))
+"""
+
+
+def test_the_contributing_guides_block_passes_the_contract_tests(tmp_path: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), flags=re.DOTALL)
+    (tmp_path / "my_block.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, "-c", CONTRACTS, str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed is not None
+    assert int(passed[1]) > 20
 
 
 def test_commands_in_the_readme_are_real() -> None:

@@ -41,7 +41,7 @@ class SuperResolution(RestorationTask):
     def degrade(self, images: ImageSet) -> PairSet:
         """Targets cropped to multiples of the scale, and their down-scaled versions."""
         scale = self.interface.scale
-        targets = tuple(Image(i.name, crop_to_multiple(i.pixels, scale)) for i in images.images)
+        targets = tuple(i.cropped(*crop_to_multiple(i.pixels, scale).shape[:2]) for i in images.images)
         inputs = tuple(Image(i.name, downscale(i.pixels, scale)) for i in targets)
         return PairSet(
             ImageSet(f"{images.name} bicubic/{scale}", inputs),

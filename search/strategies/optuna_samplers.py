@@ -51,6 +51,7 @@ class _OptunaStrategy(Strategy):
     def __init__(self, space: Space, *, directions: Sequence[Direction], seed: int):
         super().__init__(space, directions=directions, seed=seed)
         self._distributions = {c.name: _distribution(c) for c in space if len(c.values) > 1}
+        self._relative = dict(sorted(self._distributions.items()))  # the order that Optuna's samplers draw in
         self._trials: dict[int, optuna.Trial] = {}
         self._study = optuna.create_study(
             directions=["maximize" if d == "max" else "minimize" for d in directions],
@@ -66,7 +67,12 @@ class _OptunaStrategy(Strategy):
         seed = random.Random(f"{self.seed} {number}").getrandbits(31)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            trial = self._ask(self.sampler(seed), number)
+            sampler = self.sampler(seed)
+        # All trials have the same parameters; Optuna would find that out again from all of them, each time.
+        sampler.infer_relative_search_space = lambda study, trial: self._relative  # type: ignore[method-assign]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            trial = self._ask(sampler, number)
         return {c.name: _value(c, trial.params.get(c.name)) for c in self.space}
 
     def restore(self, number: int, genotype: Genotype) -> None:

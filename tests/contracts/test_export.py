@@ -1,5 +1,6 @@
 """Every block and every upsampler can be exported, and the file does what the network does."""
 
+import os
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from results.export import (
     ExportError,
     Format,
     export,
+    format_of,
     load_network,
 )
 from spaces.architecture import Architecture, Block
@@ -70,7 +72,8 @@ def test_onnx_file_does_what_the_network_does(chain: Chain, tmp_path: Path) -> N
         assert np.abs(restored - network(image(size)).numpy()).max() < MAX_ERROR
     assert done.max_error < MAX_ERROR
     assert done.bytes == done.path.stat().st_size
-    assert [path.name for path in tmp_path.iterdir()] == ["network.onnx"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["network.json", "network.onnx"]
+    assert Architecture.from_json((tmp_path / "network.json").read_text()) == chain
 
 
 @pytest.mark.parametrize("chain", chains()[:2], ids=lambda chain: chain.label)
@@ -96,6 +99,32 @@ def test_file_that_differs_is_not_kept(form: Format, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=f"the {form} file's output differs"):
         export(trained(SMALL), SMALL, TASK, tmp_path / "network", form, max_error=-1)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["network.md", "network.json", "NETWORK.JSON"])
+def test_files_beside_an_export_are_not_its_output(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "new" / name
+    with pytest.raises(
+        ValueError, match=r"expected a network's file, e\.g\. \w+\.onnx, got the suffix \.\w+"
+    ):
+        export(trained(SMALL), SMALL, TASK, path, "onnx")
+    with pytest.raises(ValueError, match="got the suffix"):
+        format_of(path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_files_have_the_permissions_of_any_new_file(form: Format, tmp_path: Path) -> None:
+    path = tmp_path / f"network.{form}"
+    before = os.umask(0o027)
+    try:
+        export(trained(SMALL), SMALL, TASK, path, form)
+    finally:
+        os.umask(before)
+    assert {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {
+        path.name: 0o640,
+        "network.json": 0o640,
+    }
 
 
 def test_failed_export_keeps_the_file_that_was_there(tmp_path: Path) -> None:

@@ -271,6 +271,18 @@ def test_set_digest_ignores_names_and_order(pictures: list[np.ndarray], random) 
     assert more.digest != data.digest
 
 
+def test_crop_keeps_the_top_left_and_the_digest_of_what_was_read() -> None:
+    image = Image("a", PIXELS)
+    assert image.source == image.digest == content_digest(PIXELS)
+    assert image.cropped(*PIXELS.shape[:2]) is image
+    crop = image.cropped(8, 7).cropped(8, 4)
+    assert np.array_equal(crop.pixels, PIXELS[:8, :4])
+    assert (crop.name, crop.source, crop.digest) == ("a", image.digest, content_digest(PIXELS[:8, :4]))
+    data = ImageSet("b", (image, crop))
+    assert data.sources == (image.digest, image.digest)
+    assert data.digests == (image.digest, crop.digest)
+
+
 @pytest.mark.parametrize(
     "pixels",
     [

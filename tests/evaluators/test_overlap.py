@@ -9,6 +9,7 @@ import pytest
 from evaluators.images import Image, ImageSet, orientations, read_folder
 from evaluators.overlap import OverlapError, check_disjoint
 from evaluators.photographs import embedded
+from evaluators.tasks.super_resolution import SuperResolution
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared")
@@ -44,6 +45,48 @@ def test_equal_content_is_found_in_every_orientation(turn: int) -> None:
         )
         assert "never accepted" in message
         assert "alike" not in message
+
+
+def random_pixels(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def assert_equal_after_cropping(train: ImageSet, held: ImageSet) -> None:
+    """Each image is found in the other set though both were cropped to a multiple of the scale."""
+    with pytest.raises(OverlapError) as caught:
+        check_disjoint(train, held, allow_near=True)
+    assert f"got {len(train)} pair" in str(caught.value)
+    assert "with equal content" in str(caught.value)
+
+
+@pytest.mark.parametrize("turn", range(8))
+def test_equal_content_is_found_though_each_is_cropped_at_another_edge(turn: int) -> None:
+    pixels, task = random_pixels(131, 130), SuperResolution(4)
+    train = task.degrade(one(pixels, "train.png")).targets
+    held = task.degrade(one(orientations(pixels)[turn])).targets
+    assert train.images[0].pixels.shape == (128, 128, 3)
+    # The fifth is the transpose, which keeps the top left.
+    assert (train.digests == held.digests) == (turn in (0, 5))
+    assert_equal_after_cropping(train, held)
+
+
+def test_equal_content_is_found_in_pairs_of_folders(tmp_path: Path) -> None:
+    pixels, task = random_pixels(131, 130), SuperResolution(4)
+    sets = []
+    for name, picture in (("train", pixels), ("held", pixels[:, ::-1])):
+        for kind, saved in (("hr", picture), ("lr", picture[:128:4, :128:4])):
+            (tmp_path / name / kind).mkdir(parents=True)
+            PIL.Image.fromarray(np.ascontiguousarray(saved)).save(tmp_path / name / kind / "a.png")
+        sets.append(task.pairs(tmp_path / name / "hr", tmp_path / name / "lr").targets)
+    assert sets[0].digests != sets[1].digests
+    assert_equal_after_cropping(*sets)
+
+
+def test_equal_content_is_found_where_one_is_stored_cropped() -> None:
+    pixels, task = random_pixels(131, 130), SuperResolution(4)
+    held = task.degrade(one(pixels)).targets
+    train = one(np.rot90(pixels[:128, :128]), "train.png")
+    assert_equal_after_cropping(task.degrade(train).targets, held)
 
 
 CHANGES = {
@@ -134,6 +177,19 @@ def test_every_b100_image_is_found_after_jpeg(bsds: dict[str, ImageSet]) -> None
     for image in val:
         with pytest.raises(OverlapError, match=image.name):
             check_disjoint(val, one(jpeg(image.pixels[:-1, :-1], 75)))
+
+
+@needs_shared
+@pytest.mark.shared
+def test_every_turned_benchmark_image_is_found_by_content() -> None:
+    images = tuple(i for name in ("set5", "set14") for i in read_folder(SHARED / name / "HR"))
+    turned = tuple(Image(i.name, np.ascontiguousarray(np.rot90(i.pixels)[:, ::-1])) for i in images)
+    task = SuperResolution(4)
+    train, held = (task.degrade(ImageSet("benchmarks", some)).targets for some in (images, turned))
+    assert not set(train.digests) >= set(held.digests), "crops that differ"
+    for image in held:
+        with pytest.raises(OverlapError, match=rf"1 pair with equal content: {image.name} of"):
+            check_disjoint(train, ImageSet("turned", (image,)), allow_near=True)
 
 
 @needs_shared

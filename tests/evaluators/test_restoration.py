@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from evaluators.restoration import quantise, restore
+from evaluators.restoration import full_float32, quantise, restore
 from spaces.architecture import Block
 from spaces.build import build
 from spaces.chain import Chain
@@ -130,3 +130,22 @@ def test_restoring_leaves_weights_alone_and_builds_no_graph() -> None:
     assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
     assert all(p.grad is None and p.requires_grad for p in net.parameters())
     assert restore(net, [], scale=2) == []
+
+
+def test_cudnn_does_not_round_convolutions_to_tf32_while_restoring_on_cuda() -> None:
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cudnn.enabled
+    for device in ("cuda", "cuda:0"):
+        with full_float32(device):
+            assert (torch.backends.cudnn.allow_tf32, torch.backends.cudnn.enabled) == (False, True)
+        assert (torch.backends.cudnn.allow_tf32, torch.backends.cudnn.enabled) == before
+    with full_float32("cpu"):
+        assert (torch.backends.cudnn.allow_tf32, torch.backends.cudnn.enabled) == before
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_cuda_device_restores_what_the_cpu_does() -> None:
+    net, pixels = network(), image(64, 64)
+    (here,), (there,) = (restore(net, [pixels], scale=2, device=device) for device in ("cpu", "cuda"))
+    difference = np.abs(here.astype(int) - there)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 1e-3

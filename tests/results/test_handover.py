@@ -8,10 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from results.export import load_network
+from results.export import Format, load_network
 from results.handover import export_trial, verified, weights_path
 from results.schema import Artifact, Trial
 from results.store import Store
+from spaces.architecture import Architecture
 from spaces.build import build
 from tests.results.studies import DEAR, NAME, TASK
 
@@ -56,7 +57,7 @@ def test_changed_and_missing_weights_are_refused(own_store: Store, tmp_path: Pat
         with pytest.raises(ValueError, match=rf"weights {path} has changed since it was recorded \(SHA-256"):
             use()
     path.unlink()
-    with pytest.raises(ValueError, match=rf"weights {path} is missing; was the folder moved\?"):
+    with pytest.raises(ValueError, match=rf"weights {path} is missing; does --runs name the folder"):
         weights_path(own_store, chosen)
     assert not (tmp_path / "x.safetensors").exists()
     assert own_store.artifacts(chosen.id, kind="safetensors") == ()
@@ -78,7 +79,10 @@ def test_an_export_leaves_a_file_a_card_and_a_record(own_store: Store, tmp_path:
     study = own_store.study(NAME)
     exported, card = export_trial(own_store, study, chosen, TASK, path, "safetensors")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert (exported.sha256, exported.bytes, card) == (digest, path.stat().st_size, path.with_suffix(".md"))
+    assert (exported.sha256, exported.bytes) == (digest, path.stat().st_size)
+    assert sorted(path.parent.iterdir()) == [path.with_name("best.json"), path, card]
+    assert card.name == "best.safetensors.md"
+    assert Architecture.from_json(path.with_name("best.json").read_text()) == DEAR
     assert digest in card.read_text()
     assert card.read_text().startswith("# best.safetensors\n")
     assert own_store.artifacts(chosen.id, kind="safetensors") == (
@@ -87,6 +91,24 @@ def test_an_export_leaves_a_file_a_card_and_a_record(own_store: Store, tmp_path:
     assert [a.kind for a in own_store.artifacts(chosen.id)] == ["weights", "safetensors"]
     tensors, network = load_file(path), load_network(DEAR, TASK, weights_path(own_store, chosen))
     assert all(torch.equal(tensors[name], tensor) for name, tensor in network.state_dict().items())
+
+
+def test_exports_of_one_name_keep_their_cards(own_store: Store, tmp_path: Path) -> None:
+    study, chosen = own_store.study(NAME), trial(own_store)
+    forms: tuple[Format, ...] = ("safetensors", "pt2")
+    cards = [
+        export_trial(own_store, study, chosen, TASK, tmp_path / "out" / f"best.{form}", form)[1]
+        for form in forms
+    ]
+    assert [card.name for card in cards] == ["best.safetensors.md", "best.pt2.md"]
+    assert cards[0].read_text().startswith("# best.safetensors\n")
+
+
+def test_an_export_over_its_own_card_is_refused(own_store: Store, tmp_path: Path) -> None:
+    chosen = trial(own_store)
+    with pytest.raises(ValueError, match=r"best\.md': expected a network's file"):
+        export_trial(own_store, own_store.study(NAME), chosen, TASK, tmp_path / "out" / "best.md", "onnx")
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_export_is_found_from_any_folder(

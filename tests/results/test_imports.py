@@ -24,7 +24,7 @@ def test_reading_side_imports_no_torch():
 
 
 def test_looking_at_a_study_imports_no_torch(filled, tmp_path):
-    """All of it: the front, its tables, CSV and JSON, a trial's view and the figure."""
+    """All of it: the front, its tables, CSV and JSON, a trial's view and the figures."""
     code = f"""
 from pathlib import Path
 from results import figures, overview, tables
@@ -32,14 +32,17 @@ from results.store import Store
 with Store.open({str(filled[0])!r}, create=False) as store:
     found = overview.overview(store, "phone")
     tables.studies_table(store.studies())
-    tables.trial_view(found.best, store.rungs(found.study.id), store.artifacts(found.best.id))
+    rungs = store.rungs(found.study.id, trial_id=found.best.id)
+    tables.trial_view(found.best, rungs, store.artifacts(found.best.id))
 tables.front_table(found), tables.front_csv(found), overview.as_json(found)
 figures.save_front_figure(found, Path({str(tmp_path / "front.png")!r}))
+figures.save_curve_figure(found.study, found.best, rungs, Path({str(tmp_path / "curve.png")!r}))
 """
     loaded = modules_after(code)
     assert {"results.overview", "results.tables", "results.figures", "spaces.chain"} <= loaded
     assert not {"torch", "ray", "alembic", "matplotlib.pyplot"} & loaded
     assert (tmp_path / "front.png").stat().st_size > 10_000
+    assert (tmp_path / "curve.png").stat().st_size > 10_000
 
 
 def test_front_imports_no_database():

@@ -9,7 +9,9 @@ import pytest
 from results.overview import as_json, baseline_value, cost_key, limits, overview, rows, value
 from results.store import Store, UnknownStudy
 from search.setup import Setup
+from spaces.architecture import Block
 from spaces.build import cost
+from spaces.chain import Chain
 from tests.results.studies import (
     BEATEN,
     BUDGET,
@@ -79,6 +81,8 @@ def test_another_convention_counts_other_costs(tmp_path: Path) -> None:
     assert record["psnr_rgb_gain"] == pytest.approx(1.0)
     assert record["protocol"].startswith("RGB, ")
     assert record["test_protocol"].startswith("RGB, ")
+    assert record["test_psnr_rgb_gain"] == pytest.approx(0.5)
+    assert "test_psnr_y_gain" not in record
 
 
 def test_a_row_holds_costs_and_scores_with_their_protocols(small_store: Store, small_setup: Setup) -> None:
@@ -110,7 +114,8 @@ def test_test_scores_are_told_from_validation_by_their_images(small_store: Store
     digest = small_setup.test.targets.digest
     (record, _) = rows(found)
     told = {key: record[key] for key in record if key.startswith("test_")}
-    expected = {f"test_{m.name}": m.value for m in scores(small_setup, 0.375, test=True)}
+    expected: dict[str, object] = {f"test_{m.name}": m.value for m in scores(small_setup, 0.375, test=True)}
+    expected["test_psnr_y_gain"] = pytest.approx(0.375)
     assert told == {**expected, "test_protocol": f"Y, 8-bit, border 2, on HR ({digest})"}
     assert digest not in record["protocol"]
 
@@ -139,6 +144,16 @@ def test_json_has_everything_needed_to_read_it(small_store: Store, small_setup: 
     assert record["baseline"] == {"name": "bicubic", "value": baseline(small_setup)}
     assert (record["study"], record["task"], record["seed"], record["trials"]) == (NAME, "sr-x2", 0, 6)
     assert record["budget_gmacs"] == [0.0, BUDGET]
+
+
+def test_json_counts_what_the_trivial_method_beats(
+    own_store: Store, small_setup: Setup, tmp_path: Path
+) -> None:
+    assert json.loads(as_json(overview(own_store, NAME)))["not_better_than_baseline"] == 0
+    study = own_store.study(NAME)
+    complete(own_store, study, Chain(8, (Block("ghost"),)), scores(small_setup, -0.5), tmp_path)
+    record = json.loads(as_json(overview(own_store, NAME)))
+    assert (record["not_better_than_baseline"], len(record["front"])) == (1, 2)
 
 
 def test_a_study_without_complete_trials_has_an_empty_front(tmp_path: Path) -> None:

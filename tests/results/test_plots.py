@@ -110,6 +110,12 @@ def test_curves(tmp_path, figures, count, legend):
     axes = figures[0].axes[0]
     assert len(axes.lines) == count
     assert (axes.get_legend() is not None) == legend
+    assert f"{count} trials" in [text.get_text() for text in figures[0].texts]
+
+
+def test_a_curve_states_its_protocol(tmp_path, figures):
+    plot_curves(tmp_path / "curve.png", {"trial 3": [(100, 28.0)]}, protocol="psnr_y: Y, 8-bit")
+    assert "psnr_y: Y, 8-bit  |  1 trial" in [text.get_text() for text in figures[0].texts]
 
 
 def test_global_state_is_left_alone(tmp_path):

@@ -7,13 +7,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from results.store import Store
 from search.cli import main
+from tests.results.studies import DEAR, NAME, fill
 
 PIXELFRONT = Path(sys.executable).parent / "pixelfront"
 LIMIT = ("--max-gmacs", "2")
@@ -71,6 +74,11 @@ def test_help_names_every_command_and_says_what_it_does(tmp_path: Path) -> None:
     for command in ("search", "front", "studies", "show", "export", "profile", "blocks"):
         assert command in text
         assert run(command, "--help", cwd=tmp_path).stdout
+    assert "--debug" in text
+
+
+def test_the_version_is_the_installed_one(tmp_path: Path) -> None:
+    assert run("--version", cwd=tmp_path).stdout == f"pixelfront {version('pixelfront')}\n"
 
 
 def test_profile_of_published_networks(tmp_path: Path) -> None:
@@ -89,10 +97,24 @@ def test_profile_of_published_networks(tmp_path: Path) -> None:
     again = json.loads(run("profile", file, "--json", "--input", "3x17x19", cwd=tmp_path).stdout)
     assert again["digest"] == record["digest"]
     assert again["input"] == "3x17x19"
+    assert again["padded_to"] is None
+
+
+def test_profile_says_what_an_input_is_padded_to(tmp_path: Path) -> None:
+    small, padded = (
+        json.loads(run("profile", "rfdn", "--json", "--input", size, cwd=tmp_path).stdout)
+        for size in ("3x3x17", "3x15x17")
+    )
+    assert (small["input"], small["padded_to"]) == ("3x3x17", "3x15x17")
+    assert small["total"] == padded["total"]
+    assert padded["padded_to"] is None
+    note = "costs are of the input padded to 3x15x17"
+    assert note in run("profile", "rfdn", "--input", "3x3x17", cwd=tmp_path).stdout
+    assert "padded" not in run("profile", "rfdn", "--input", "3x15x17", cwd=tmp_path).stdout
 
 
 def test_blocks_lists_all_with_costs(tmp_path: Path) -> None:
-    text = run("blocks", "--widths", "16,50", cwd=tmp_path).stdout
+    text = run("blocks", "--widths", "16, 50", cwd=tmp_path).stdout
     for name in (
         "rfdb",
         "efficient_rfdb",
@@ -120,6 +142,21 @@ BAD = {
     "no budget": (("search",), "either --max-gmacs G or --gmacs A:B, got neither"),
     "budget too small": (("search", "--max-gmacs", "0.01"), "the smallest, "),
     "band too high": (("search", "--gmacs", "9000:9999"), "the largest, "),
+    "band between two architectures": (
+        (
+            "search",
+            "--gmacs",
+            "0.5:0.50000001",
+            "--depths",
+            "1",
+            "--widths",
+            "8:16:8",
+            "--same-block",
+            "--workers",
+            "1",
+        ),
+        "Widen the budget",
+    ),
     "unknown block": (("search", *LIMIT, "--blocks", "rfbd"), "did you mean 'rfdb'"),
     "unknown strategy": (("search", *LIMIT, "--strategy", "tp"), "did you mean 'tpe'"),
     "unknown space": (("search", *LIMIT, "--space", "sr-al"), "did you mean 'sr-all'"),
@@ -135,8 +172,15 @@ BAD = {
     "front without store": (("front", "x"), "pixelfront.db"),
     "profile unknown": (("profile", "rfdm"), "did you mean 'rfdn'"),
     "profile bad input": (("profile", "rfdn", "--input", "256"), "CxHxW"),
+    "profile no height": (("profile", "rfdn", "--input", "3x00x5"), "sides from 1 to 65536"),
+    "profile zero height": (("profile", "rfdn", "--input", "3x0x5"), "sides from 1 to 65536"),
+    "profile huge input": (("profile", "rfdn", "--input", f"3x{'9' * 5000}x5"), "sides from 1 to 65536"),
+    "profile other channels": (("profile", "rfdn", "--input", "4x5x5"), "3 channels"),
     "profile bad convention": (("profile", "rfdn", "--convention", "flops"), "exact, challenge, bias"),
     "blocks bad widths": (("blocks", "--widths", "a"), "range"),
+    "blocks too narrow": (("blocks", "--widths", "3"), "a width is from 4 to 4096, got 3"),
+    "blocks too wide": (("blocks", "--widths", "16,4097"), "a width is from 4 to 4096, got 4097"),
+    "front in two formats": (("front", "x", "--json", "--csv"), "one of --json and --csv, got both"),
     "unreachable ray": (("search", *LIMIT, "--ray-address", "127.0.0.1:1"), "no Ray cluster answers"),
 }
 
@@ -145,6 +189,72 @@ BAD = {
 def test_bad_input_is_one_message_and_exit_code_2(refused: Refused, case: str) -> None:
     arguments, message = BAD[case]
     assert message in refused(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("upsampler", "width", "message"),
+    [
+        (
+            {"kind": "nearest_attention", "inner": -3},
+            8,
+            "'inner' of 'nearest_attention' is from 0 to 65536, got -3",
+        ),
+        ("transposed", 10**30, "'width' is at most 4096"),
+    ],
+)
+def test_an_impossible_architecture_is_refused(
+    tmp_path: Path, refused: Refused, upsampler: object, width: int, message: str
+) -> None:
+    network = {"topology": "chain", "width": width, "blocks": ["ghost"], "upsampler": upsampler}
+    (tmp_path / "net.json").write_text(json.dumps(network))
+    assert message in refused("profile", "net.json")
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a study of six trials."""
+    folder = tmp_path_factory.mktemp("stored")
+    with Store.open(folder / "runs" / "pixelfront.db") as store:
+        fill(store, folder)
+    return folder
+
+
+def test_show_best_is_the_trial_that_export_calls_best(stored: Path) -> None:
+    best = run("show", NAME, "best", cwd=stored).stdout
+    assert DEAR.digest in best
+    assert best == run("show", NAME, "2", cwd=stored).stdout
+
+
+def test_show_draws_the_learning_curve(stored: Path) -> None:
+    result = run("show", NAME, "best", "--plot", "curves/best.svg", cwd=stored)
+    assert "curves/best.svg" in result.stderr
+    assert DEAR.digest in result.stdout
+    assert (stored / "curves" / "best.svg").read_text().startswith("<?xml")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("show", NAME, "bets"), "a trial is a number or 'best', got 'bets'"),
+        (("show", NAME, "77"), "no trial 77"),
+        (("show", NAME, "9" * 30), "a trial is a number or 'best'"),
+        (("show", NAME, "5", "--plot", "x.png"), "trial 5 is waiting and has no psnr_y by step"),
+        (("export", NAME, "best", "-o", "new/x.json"), "x.onnx, got the suffix .json"),
+        (("export", NAME, "best", "-o", "new/x.md", "--format", "onnx"), "x.onnx, got the suffix .md"),
+    ],
+)
+def test_bad_requests_of_a_study_are_refused(stored: Path, arguments: tuple[str, ...], message: str) -> None:
+    result = run(*arguments, cwd=stored, code=2)
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (stored / "new").exists()
+
+
+def test_an_exported_networks_architecture_can_be_profiled(stored: Path) -> None:
+    printed = run("export", NAME, "best", "-o", "winner.safetensors", cwd=stored).stdout
+    assert "winner.safetensors.md: model card" in printed
+    record = json.loads(run("profile", "winner.json", "--task", "sr-x2", "--json", cwd=stored).stdout)
+    assert record["digest"] == DEAR.digest
 
 
 def test_images_that_cannot_be_used_are_named(tmp_path: Path, refused: Refused) -> None:
@@ -172,10 +282,33 @@ def test_training_on_a_held_out_image_is_refused_whatever_its_name(tmp_path: Pat
     assert "1.png" in message
 
 
+def test_small_images_are_skipped_when_asked_to(tmp_path: Path, refused: Refused) -> None:
+    data, val = folder(tmp_path / "data", 4), folder(tmp_path / "val", 2, seed=100)
+    write_image(data / "small.png", (60, 60))
+    write_image(val / "small.png", (60, 60), seed=300)
+    given = ("search", *LIMIT, "--data", data, "--val", val, "--patch", "16", "--ray-address", "127.0.0.1:1")
+    assert "small.png" in refused(*given)
+    # Going on to Ray means that all images were taken.
+    assert "no Ray cluster answers" in refused(*given, "--skip-bad-images")
+
+
+def test_a_picture_without_any_detail_is_named(tmp_path: Path, refused: Refused) -> None:
+    data, val = folder(tmp_path / "data", 4), folder(tmp_path / "val", 1, seed=100)
+    Image.new("RGB", (96, 96), "white").save(val / "white.png")
+    assert "restores white.png without any error" in refused("search", *LIMIT, "--data", data, "--val", val)
+
+
+def test_validation_images_as_test_images_are_refused(tmp_path: Path, refused: Refused) -> None:
+    data, val = folder(tmp_path / "data", 4), folder(tmp_path / "val", 2, seed=100)
+    message = refused("search", *LIMIT, "--data", data, "--val", val, "--test", val)
+    assert "0.png" in message
+
+
 def test_a_usage_error_in_a_real_process_has_no_traceback(tmp_path: Path) -> None:
     result = run("profile", "rfdm", cwd=tmp_path, code=2)
     assert result.stderr.count("\n") == 1
-    assert "Traceback" in run("profile", "rfdm", "--debug", cwd=tmp_path, code=1).stderr
+    for given in (("profile", "rfdm", "--debug"), ("--debug", "profile", "rfdm")):
+        assert "Traceback" in run(*given, cwd=tmp_path, code=1).stderr
 
 
 def test_a_file_that_is_no_store_is_refused(tmp_path: Path, refused: Refused) -> None:

@@ -33,6 +33,10 @@ def test_a_limit_given_as_a_flag_replaces_the_files_of_either_kind(tmp_path: Pat
         ({"max_gmacs": 1, "time": "soon"}, "a time is like 90s"),
         ({"max_gmacs": 1, "space.widths": "8-64"}, "a range is FIRST:LAST"),
         ({"max_gmacs": 1, "trials": 0}, "trials: Input should be greater than or equal to 1"),
+        ({"max_gmacs": float("inf")}, "max_gmacs: Input should be"),
+        ({"gmacs": "0.1:inf"}, "a band A:B needs"),
+        ({"max_gmacs": 1, "seed": 2**40}, "seed: Input should be less than"),
+        ({"max_gmacs": 1, "seed": 1.5}, "seed: Input should be a valid integer"),
         ({"max_gmacs": 1, "objective": "ssim"}, "objective: Input should be 'psnr_y' or 'psnr_rgb'"),
     ],
 )
@@ -63,6 +67,8 @@ def test_resuming_may_change_limits_and_workers_only() -> None:
         resumed(study, {"training.steps": 60})
     with pytest.raises(ConfigError, match=r"max_gmacs: the study has 2\.0, now 3\.0"):
         resumed(study, {"max_gmacs": 3})
+    # Folders may have moved, what "auto" stands for was settled when the study was made.
+    resumed(study, {"data.train": "/elsewhere", "training.precision": "auto"})
     assert len(difference(study, {"gmacs": "1:2", "space.blocks": "rfdb"})) == 3
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -68,7 +69,7 @@ def test_a_search_ends_in_a_front_pictures_and_a_winner(finished: tuple[Path, st
     session = onnxruntime.InferenceSession(folder / "runs" / "straight" / "winner.onnx")
     image = np.random.default_rng(0).random((1, 3, 31, 45), dtype=np.float32)
     assert session.run(None, {"image": image})[0].shape == (1, 3, 124, 180)
-    assert "SHA-256" in (folder / "runs" / "straight" / "winner.md").read_text()
+    assert "SHA-256" in (folder / "runs" / "straight" / "winner.onnx.md").read_text()
     assert len(architectures(folder, "straight")) == 6
 
 
@@ -98,9 +99,17 @@ def test_export_of_the_best_and_of_a_trial(finished: tuple[Path, str], form: str
     folder, _ = finished
     run("export", "straight", "best", "-o", f"out/best.{form}", cwd=folder)
     assert (folder / "out" / f"best.{form}").stat().st_size > 1000
-    assert (folder / "out" / "best.md").exists()
+    assert (folder / "out" / f"best.{form}.md").exists()
     assert "no trial 77" in run("export", "straight", "77", "-o", "x.onnx", cwd=folder, code=2).stderr
     assert "--format" in run("export", "straight", "best", "-o", "x.bin", cwd=folder, code=2).stderr
+
+
+def test_a_study_may_be_moved(finished: tuple[Path, str], tmp_path: Path) -> None:
+    shutil.copytree(finished[0] / "runs", tmp_path / "elsewhere")
+    where = ("--runs", tmp_path / "elsewhere")
+    run("export", "straight", "best", "-o", "best.safetensors", *where, cwd=tmp_path)
+    run("search", "--resume", "--study", "straight", "--trials", "7", "--no-finish", *where, cwd=tmp_path)
+    assert "7 of 7 trials" in run("front", "straight", *where, cwd=tmp_path).stdout
 
 
 def test_the_same_seed_gives_the_same_networks_whatever_the_number_of_workers(

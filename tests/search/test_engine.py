@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from evaluators.trial import Failed, Finished, Job, RungReached
 from results.store import Store, StoreError
+from search.engine import EvaluationError
 from search.pool import Ended, Lost, Raised
 from spaces.measurement import Measurement
 from spaces.space import chain_space
@@ -173,6 +175,48 @@ def test_a_failed_trial_is_recorded_and_the_search_goes_on(
     assert len(list((tmp_path / "weights").iterdir())) == 5
 
 
+def test_evaluations_that_all_raise_end_the_search_and_stay_in_the_queue(
+    store: Store, tmp_path: Path
+) -> None:
+    study = new_study(store)
+    pool = LosesStreams(lambda job: iter([Raised("ImportError: no module")]))
+    with pytest.raises(EvaluationError, match="the first 3 evaluations failed, none succeeded: ImportError"):
+        new_search(store, study, pool, tmp_path, trials=9).run()
+    assert {t.state for t in store.trials(study.id)} == {"waiting"}
+    assert new_search(store, study, InProcess(), tmp_path, trials=9).run() == "trials"
+    assert len(store.trials(study.id, states=["complete"])) == 9
+
+
+def test_one_fault_among_few_trials_is_recorded(store: Store, tmp_path: Path) -> None:
+    study = new_study(store)
+    pool = LosesStreams(lambda job: iter([Raised("ValueError: odd")]))
+    assert new_search(store, study, pool, tmp_path, trials=2).run() == "trials"
+    assert [t.reason for t in store.trials(study.id)] == ["ValueError: odd"] * 2
+
+
+def test_a_score_at_a_rung_that_is_not_finite_fails_the_trial(store: Store, tmp_path: Path) -> None:
+    study = new_study(store)
+
+    def infinite(job: Job) -> Iterator[Any]:
+        yield RungReached(10, 0.1, 1.0, (Measurement("psnr_y", float("inf"), "dB", "max", PROTOCOL),), b"s")
+        yield from instant(job)
+
+    assert new_search(store, study, InProcess(infinite), tmp_path, trials=2).run() == "trials"
+    assert {t.state for t in store.trials(study.id)} == {"failed"}
+
+
+def test_a_slow_strategy_lets_an_interrupt_through(store: Store, tmp_path: Path) -> None:
+    """A used-up space makes the strategy answer hundreds of questions in a row."""
+    tiny = chain_space("tiny", blocks=("ghost",), widths=(8,), depths=(1,), upsamplers=("pixelshuffle",))
+    study = new_study(store)
+    search = new_search(store, study, InProcess(), tmp_path, trials=1000, space=tiny, seconds=0.7)
+    original = search._asktell._strategy.ask
+    search._asktell._strategy.ask = lambda number: (time.sleep(0.05), original(number))[1]  # type: ignore[method-assign]
+    started = time.monotonic()
+    assert search.run() == "time"
+    assert time.monotonic() - started < 3
+
+
 def test_a_space_that_is_used_up_ends_the_search(store: Store, tmp_path: Path) -> None:
     tiny = chain_space("tiny", blocks=("ghost",), widths=(8, 12), depths=(1,), upsamplers=("pixelshuffle",))
     study = new_study(store)
@@ -187,8 +231,6 @@ def test_the_time_limit_ends_the_search_and_keeps_what_ran(store: Store, tmp_pat
 
     class Slow(InProcess):
         def events(self, timeout_s: float) -> Any:
-            import time
-
             time.sleep(0.05)
             yield from super().events(timeout_s)
 

@@ -3,12 +3,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from results.store import Store
 from search.config import ConfigError
-from search.run import Place, new_name, only_driver
+from search.run import Place, _new_name, only_driver
 from tests.search.studies import new_study
 
 HOLD = """
@@ -41,11 +43,11 @@ def test_a_study_has_one_driver_at_a_time_and_none_after_a_kill(tmp_path: Path) 
         assert (tmp_path / ".a.lock").read_text() == str(os.getpid())
 
 
-def test_new_names_count_up(tmp_path: Path) -> None:
-    from results.store import Store
-
-    with Store.open(tmp_path / "s.db") as store:
-        assert new_name(store, "sr-x4") == "sr-x4-1"
+def test_new_names_count_up_past_studies_and_studies_being_made(tmp_path: Path) -> None:
+    place = Place("-", tmp_path)
+    with Store.open(tmp_path / "s.db") as store, ExitStack() as first, ExitStack() as second:
         new_study(store, "sr-x4-1")
-        new_study(store, "sr-x4-3")
-        assert new_name(store, "sr-x4") == "sr-x4-2"
+        new_study(store, "sr-x4-4")
+        assert _new_name(store, place, "sr-x4", first) == "sr-x4-2"
+        assert _new_name(store, place, "sr-x4", second) == "sr-x4-3"
+        assert _new_name(store, place, "sr-x4", second) == "sr-x4-5"

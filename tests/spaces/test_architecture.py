@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from spaces.architecture import Architecture, Block
 from spaces.baselines import BASELINES, baseline
-from spaces.build import build
-from spaces.chain import FUSIONS, IMAGE_SKIPS, Chain
+from spaces.build import build, cost
+from spaces.chain import FUSIONS, IMAGE_SKIPS, MAXIMUM_WIDTH, Chain
 from spaces.task import Task
 
 TASK = Task("sr-x2", scale=2)
@@ -24,7 +24,7 @@ BLOCKS = st.builds(
 )
 CHAINS = st.builds(
     Chain,
-    width=st.integers(min_value=4),
+    width=st.integers(4, MAXIMUM_WIDTH),
     blocks=st.lists(BLOCKS, min_size=1, max_size=4).map(tuple),
     upsampler=BLOCKS,
     fusion=st.sampled_from(FUSIONS),
@@ -122,6 +122,11 @@ def test_defaults_are_left_out() -> None:
         ('{"topology":"chain","width":8.0,"blocks":["ghost"]}', "'width' is of type int, got 8.0"),
         ('{"topology":"chain","width":true,"blocks":["ghost"]}', "'width' is of type int, got true"),
         ('{"topology":"chain","width":3,"blocks":["ghost"]}', "'width' is at least 4, got 3"),
+        ('{"topology":"chain","width":4097,"blocks":["ghost"]}', "'width' is at most 4096, got 4097"),
+        (
+            f'{{"topology":"chain","width":{10**30},"blocks":["ghost"]}}',
+            "'width' is at most 4096, got 10{30}$",
+        ),
         ('{"topology":"chain","width":8,"blocks":[]}', "'blocks' is a list of blocks"),
         ('{"topology":"chain","width":8,"blocks":"ghost"}', "'blocks' is a list of blocks"),
         (
@@ -162,6 +167,26 @@ def test_unknown_names_are_refused_by_build_with_the_nearest(chain: Chain, messa
         build(chain, TASK)
 
 
+@pytest.mark.parametrize(
+    ("block", "upsampler", "message"),
+    [
+        ('"ghost"', '{"kind":"nearest_attention","inner":-3}', "'inner' .* is from 0 to 65536, got -3"),
+        ('{"kind":"idle","expansion":0}', '"transposed"', "'expansion' of 'idle' is from 1 to 65536, got 0"),
+        ('{"kind":"mccb","bases":0}', '"transposed"', "'bases' of 'mccb' is from 1 to 65536, got 0"),
+        ('{"kind":"rfdb","distilled":-1}', '"transposed"', "'distilled' of 'rfdb' .* 0 to 65536, got -1"),
+        ('{"kind":"rfdb","attention":1000000000000}', '"transposed"', "'attention' .* 65536, got 10{12}$"),
+    ],
+)
+def test_impossible_sizes_are_refused_by_build_and_by_costing(
+    block: str, upsampler: str, message: str
+) -> None:
+    text = f'{{"topology":"chain","width":8,"blocks":[{block}],"upsampler":{upsampler}}}'
+    chain = Architecture.from_json(text)
+    for use in (build, cost):
+        with pytest.raises(ValueError, match=message):
+            use(chain, TASK)
+
+
 def test_unknown_baseline_is_refused_with_the_nearest() -> None:
     with pytest.raises(ValueError, match="did you mean 'rfdn'"):
         baseline("rfnd")
@@ -170,6 +195,17 @@ def test_unknown_baseline_is_refused_with_the_nearest() -> None:
 def test_label_counts_the_blocks() -> None:
     chain = Chain(32, (Block("rfdb"), Block("ghost"), Block("rfdb")))
     assert chain.label == "3x32 rfdb*2 ghost, pixelshuffle"
+
+
+def test_label_says_what_differs_from_the_defaults() -> None:
+    ghost = (Block("ghost"),)
+    all_plain = Chain(8, ghost, fusion="plain", feature_skip=False, image_skip="nearest", activation="relu")
+    assert all_plain.label == "1x8 ghost, pixelshuffle, plain, no feature skip, nearest skip, relu"
+    assert Chain(8, ghost, head_activation=True).label == "1x8 ghost, pixelshuffle, head activation"
+    assert baseline("rfdn").label == "4x50 rfdb*4, pixelshuffle"
+    assert baseline("msrresnet").label == (
+        "16x64 residual*16, pixelshuffle_steps, plain, no feature skip, bilinear skip, head activation"
+    )
 
 
 def test_architectures_are_known_without_torch() -> None:

@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spaces.architecture import Leaf
 from spaces.budget import Budget, BudgetError, extreme
 from spaces.build import cost
+from spaces.chain import Chain
 from spaces.cost import CONVENTIONS, Convention
 from spaces.space import Genotype, Space, chain_space, named_space
 from spaces.task import Task
@@ -16,17 +18,44 @@ SPACE = chain_space(
     "tiny",
     blocks=("ghost", "rfdb", "mscb"),
     widths=(4, 5, 8, 12, 16),
-    depths=(1, 2, 4),
+    depths=(1, 2, 3, 5),
     activations=("paper", "relu"),
 )
+SAME_BLOCK = chain_space(
+    "same", blocks=("rfdb", "ghost"), widths=(4, 6, 9), depths=(1, 3, 4), per_position=False
+)
+ONE_DEPTH = chain_space("one", blocks=("rfdb", "ghost"), widths=(4, 6, 9), depths=(2,))
 WIDTHS = SPACE.by_name["width"].values
-GENOTYPES = st.fixed_dictionaries({choice.name: st.sampled_from(choice.values) for choice in SPACE})
+
+
+def genotypes(space: Space) -> st.SearchStrategy[dict[str, Leaf]]:
+    return st.fixed_dictionaries({choice.name: st.sampled_from(choice.values) for choice in space})
+
+
+GENOTYPES = genotypes(SPACE)
 GMACS = st.floats(0.0002, 0.02)
+BREADTH = st.sampled_from([0.01, 0.05, 0.3, 1.0])  # of the band, as a share of its upper end
 convention = st.sampled_from(CONVENTIONS)
 
 
-def at_each_width(budget: Budget, genes: Genotype) -> dict[object, float]:
+def at_each_width(budget: Budget, genes: Genotype) -> dict[Leaf, float]:
     return {width: budget.gmacs(SPACE, {**genes, "width": width}) for width in WIDTHS}
+
+
+def expected(budget: Budget, space: Space, genes: Genotype) -> Genotype | None:
+    """What the budget makes of a genotype, by trying every width of every depth."""
+
+    def fits(candidate: Genotype) -> bool:
+        return budget.min_gmacs <= budget.gmacs(space, candidate) <= budget.max_gmacs
+
+    if fits(genes):
+        return genes
+    depths, widths = (space.by_name[name].values for name in ("depth", "width"))
+    for depth in sorted(depths, key=lambda d: (abs(d - genes["depth"]), d)):  # type: ignore[operator]
+        fitting = [w for w in widths if fits({**genes, "depth": depth, "width": w})]
+        if fitting:
+            return {**genes, "depth": depth, "width": fitting[-1]}
+    return None
 
 
 def all_costs(budget: Budget, space: Space) -> list[float]:
@@ -35,40 +64,72 @@ def all_costs(budget: Budget, space: Space) -> list[float]:
     return [budget.gmacs(space, dict(zip(names, genes, strict=True))) for genes in values]
 
 
-@settings(deadline=None)
-@given(GENOTYPES, GMACS, GMACS, convention)
-def test_only_what_is_within_the_band_comes_out(
-    genes: Genotype, one: float, other: float, how: Convention
+@pytest.mark.parametrize("space", [SPACE, SAME_BLOCK, ONE_DEPTH], ids=lambda space: space.name)
+@given(st.data(), GMACS, BREADTH, convention)
+def test_repair_finds_what_trying_every_width_of_every_depth_finds(
+    space: Space, data: st.DataObject, high: float, breadth: float, how: Convention
 ) -> None:
-    low, high = sorted((one, other + 1e-6))
-    budget = Budget(TASK, high, low, how)
-    found = budget.fit(SPACE, genes)
-    if found is None:
-        assert not any(low <= gmacs <= high for gmacs in at_each_width(budget, genes).values())
+    genes = data.draw(genotypes(space))
+    budget = Budget(TASK, high, high * (1 - breadth), how)
+    found, wanted = budget.fit(space, genes), expected(budget, space, genes)
+    if wanted is None:
+        assert found is None
     else:
-        assert low <= found.gmacs <= high
+        assert found is not None
+        assert found.architecture == space.decode(wanted)
         assert found.cost == cost(found.architecture, TASK)
         assert found.gmacs == found.cost.gmacs(how)
+        assert budget.min_gmacs <= found.gmacs <= budget.max_gmacs
+        assert found.repaired == (wanted is not genes)
 
 
-@settings(deadline=None)
-@given(GENOTYPES, GMACS, convention)
-def test_repair_gives_the_widest_that_fits_and_keeps_all_other_genes(
-    genes: Genotype, limit: float, how: Convention
-) -> None:
-    budget = Budget(TASK, limit, convention=how)
-    found = budget.fit(SPACE, genes)
-    fitting = [width for width, gmacs in at_each_width(budget, genes).items() if gmacs <= limit]
-    if genes["width"] in fitting:
+@given(GENOTYPES, GMACS, BREADTH)
+def test_depth_stays_where_another_width_is_enough(genes: Genotype, high: float, breadth: float) -> None:
+    budget = Budget(TASK, high, high * (1 - breadth))
+    if any(budget.min_gmacs <= gmacs <= high for gmacs in at_each_width(budget, genes).values()):
+        found = budget.fit(SPACE, genes)
         assert found is not None
-        assert not found.repaired
-        assert found.architecture == SPACE.decode(genes)
-    elif fitting:
-        assert found is not None
-        assert found.repaired
-        assert found.architecture == SPACE.decode({**genes, "width": fitting[-1]})
-    else:
-        assert found is None
+        assert len(found.architecture.blocks) == genes["depth"]  # type: ignore[attr-defined]
+
+
+def plain_genes(depth: int, width: Leaf) -> dict[str, Leaf]:
+    return {choice.name: choice.values[0] for choice in SPACE} | {"depth": depth, "width": width}
+
+
+def repaired(genes: Genotype, high: float, low: float = 0.0) -> tuple[int, int] | None:
+    """Depth and width of what comes out."""
+    found = Budget(TASK, high, low).fit(SPACE, genes)
+    if found is None:
+        return None
+    assert isinstance(found.architecture, Chain)
+    return len(found.architecture.blocks), found.architecture.width
+
+
+def gmacs_of(depth: int, width: Leaf) -> float:
+    return Budget(TASK, 1).gmacs(SPACE, plain_genes(depth, width))
+
+
+def test_architecture_too_dear_at_every_width_becomes_shallower() -> None:
+    assert repaired(plain_genes(5, 16), gmacs_of(5, 4)) == (5, 4)
+    assert repaired(plain_genes(5, 16), gmacs_of(5, 4) * 0.999) == (3, 4)
+    assert repaired(plain_genes(5, 16), gmacs_of(1, 4)) == (1, 4)
+    assert repaired(plain_genes(5, 16), gmacs_of(1, 4) * 0.999) is None
+
+
+def test_architecture_below_the_band_at_every_width_becomes_deeper() -> None:
+    for depth in (2, 3, 5):
+        limit = gmacs_of(depth, 16)
+        assert repaired(plain_genes(1, 4), limit, limit * 0.999) == (depth, 16)
+    assert repaired(plain_genes(1, 4), 1, gmacs_of(5, 16) * 1.001) is None
+
+
+def test_band_between_two_widths_is_met_by_another_depth_the_smaller_of_two_as_near() -> None:
+    alone = Budget(TASK, gmacs_of(1, 12) * 1.0001, gmacs_of(1, 12) * 0.9999)
+    assert repaired(plain_genes(3, 8), alone.max_gmacs, alone.min_gmacs) == (1, 12)
+    both = sorted((gmacs_of(1, 12), gmacs_of(3, 8)))
+    assert not any(both[0] <= gmacs_of(2, width) <= both[1] for width in WIDTHS)
+    assert repaired(plain_genes(2, 4), both[1], both[0]) == (1, 12)
+    assert repaired(plain_genes(2, 4), gmacs_of(3, 8), gmacs_of(3, 8) * 0.9999) == (3, 8)
 
 
 @settings(deadline=None)
@@ -87,13 +148,6 @@ def test_architecture_below_the_band_is_widened_to_the_widest_that_fits() -> Non
     assert found is not None
     assert found.repaired
     assert found.gmacs == costs[3]
-
-
-def test_band_between_two_widths_is_rejected() -> None:
-    genes = SPACE.sample(Random(0))
-    costs = list(at_each_width(Budget(TASK, 1), genes).values())
-    step = (costs[3] - costs[2]) / 4
-    assert Budget(TASK, max_gmacs=costs[3] - step, min_gmacs=costs[2] + step).fit(SPACE, genes) is None
 
 
 def test_budget_counts_as_its_convention_does() -> None:
@@ -144,7 +198,7 @@ def test_check_states_the_smallest_cost_and_the_fix() -> None:
     smallest = min(all_costs(Budget(TASK, 1), space))
     with pytest.raises(BudgetError) as caught:
         Budget(TASK, smallest * 0.99).check(space)
-    assert "no architecture of space 'two' fits; the smallest, 2x8 ghost|2" in str(caught.value)
+    assert "no architecture of space 'two' fits; the smallest, 2x8 ghost*2, " in str(caught.value)
     assert f"costs {smallest:.4g} GMACs at 3x17x19. Raise the budget" in str(caught.value)
     Budget(TASK, smallest).check(space)
 

@@ -153,6 +153,7 @@ def test_size_requirements_are_those_of_all_blocks_together() -> None:
     ("changes", "message"),
     [
         ({"width": 3}, "'width' is at least 4, got 3"),
+        ({"width": 4097}, "'width' is at most 4096, got 4097"),
         ({"blocks": ()}, "'blocks' holds at least one block"),
         ({"value_range": 0}, "'value_range' is at least 1"),
         ({"fusion": "sum"}, "'fusion' is one of plain, concat, got 'sum'"),

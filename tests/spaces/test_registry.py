@@ -1,7 +1,7 @@
 import pytest
 
 from spaces.blocks import BLOCKS
-from spaces.registry import Registry, UnknownNameError
+from spaces.registry import Entry, Registry, UnknownNameError
 from spaces.upsamplers import UPSAMPLERS
 
 
@@ -10,6 +10,15 @@ class Sharp:
 
     def __init__(self, width: int, *, activation: str = "paper", strength: int = 1, sides: str = "both"):
         self.given = (width, activation, strength, sides)
+
+
+class Sized:
+    """Takes sizes."""
+
+    def __init__(
+        self, *, inner: int = 0, bases: int = 4, kernels: tuple[int, ...] = (3,), side: bool = False
+    ):
+        self.given = (inner, bases, kernels, side)
 
 
 def registry() -> Registry[Sharp]:
@@ -41,6 +50,31 @@ def test_fixed_option_cannot_be_changed() -> None:
 def test_option_keeps_its_type() -> None:
     with pytest.raises(ValueError, match="'strength' of 'sharp' is of type int, got True"):
         registry()["sharp"].create(8, strength=True)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"inner": 0}, {"inner": 65536, "bases": 1}, {"bases": 65536, "kernels": (1, 65536)}, {"side": False}],
+)
+def test_integers_in_their_range_are_taken(options: dict[str, object]) -> None:
+    given = Entry("sized", Sized, ()).create(**options).given
+    assert set(options.values()) <= set(given)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"inner": -3}, "option 'inner' of 'sized' is from 0 to 65536, got -3"),
+        ({"inner": 65537}, "option 'inner' of 'sized' is from 0 to 65536, got 65537"),
+        ({"bases": 0}, "option 'bases' of 'sized' is from 1 to 65536, got 0"),
+        ({"bases": 10**30}, f"option 'bases' of 'sized' is from 1 to 65536, got {10**30}"),
+        ({"kernels": (3, 0)}, "option 'kernels' of 'sized' is from 1 to 65536, got 0"),
+        ({"kernels": (3, (-1,))}, "option 'kernels' of 'sized' is from 1 to 65536, got -1"),
+    ],
+)
+def test_integers_out_of_their_range_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Entry("sized", Sized, ()).create(**options)
 
 
 @pytest.mark.parametrize("other", [type("Blunt", (Sharp,), {}), same_name_elsewhere()])
