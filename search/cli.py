@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
@@ -100,7 +101,7 @@ def search(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with --study.")] = False,
     config: Annotated[Path | None, typer.Option(help="A TOML file; flags override it.")] = None,
     strategy: Annotated[
-        str | None, typer.Option(help="tpe, nsga2, nsga3, gp or random [default: tpe].")
+        str | None, typer.Option(help="Who proposes architectures: tpe, nsga2, random, ... [default: tpe].")
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="One seed, one sequence of architectures [default: 0].")
@@ -113,7 +114,8 @@ def search(
         ),
     ] = None,
     space: Annotated[
-        str | None, typer.Option(help="sr-card or sr-all [default: sr-card].", rich_help_panel=SPACE)
+        str | None,
+        typer.Option(help="A named space: sr-card, sr-all [default: sr-card].", rich_help_panel=SPACE),
     ] = None,
     blocks: Annotated[
         str | None,
@@ -437,10 +439,23 @@ def main() -> None:
             raise
         if isinstance(error, RuntimeError) and not _is_told(error):
             raise
-        typer.echo(f"pixelfront: {error}", err=True)
+        typer.echo(f"pixelfront: {_worded(error)}", err=True)
         sys.exit(2)
 
 
 def _is_told(error: RuntimeError) -> bool:
     """Whether a runtime error is one of ours, worded for the user."""
     return type(error).__module__.partition(".")[0] in ("search", "spaces", "evaluators", "results")
+
+
+def _worded(error: Exception) -> str:
+    """The message; a bare system error gets the file first and what to do."""
+    if not isinstance(error, OSError) or error.filename is None:
+        return str(error)
+    advice = {
+        errno.EROFS: "name a folder that can be written",
+        errno.EACCES: "name a folder that you may write, or get the right to",
+        errno.ENOSPC: "free some space; a study goes on with --resume",
+        errno.EDQUOT: "free some space; a study goes on with --resume",
+    }.get(error.errno or 0)
+    return f"{error.filename}: {error.strerror}" + (f": {advice}" if advice else "")

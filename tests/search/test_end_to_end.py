@@ -245,7 +245,7 @@ def test_a_full_disk_ends_in_a_message_and_the_study_goes_on_when_there_is_room(
 
     remount(small_disk, "ro")
     message = run("search", "--resume", "--study", "full", "--trials", "9", cwd=small_disk, code=2).stderr
-    assert "readonly" in message or "read-only" in message
+    assert "Read-only file system: name a folder that can be written" in message
     assert "full" in run("studies", cwd=small_disk).stdout
 
 
