@@ -32,6 +32,14 @@ from spaces.measurement import Measurement
 JSON_COLUMNS = ("space", "data", "config", "environment")
 
 
+# Made once: building a statement costs more than running it.
+INSERT_TRIAL = insert(TrialRow)
+INSERT_MEASUREMENT = insert(MeasurementRow)
+INSERT_ARTIFACT = insert(ArtifactRow)
+INSERT_ASK = insert(AskRow)
+INSERT_RUNG = insert(RungRow)
+
+
 def now() -> datetime:
     return datetime.now(UTC)
 
@@ -86,14 +94,14 @@ def insert_measurements(
 ) -> None:
     if measurements:
         rows = [{"trial_id": trial_id, "step": step, **vars(each)} for each in measurements]
-        connection.execute(insert(MeasurementRow), rows)
+        connection.execute(INSERT_MEASUREMENT, rows)
 
 
 def insert_artifacts(connection: Connection, trial_id: int, artifacts: Sequence[Artifact]) -> None:
     if artifacts:
         created = now()
         rows = [{"trial_id": trial_id, "created_at": created, **vars(each)} for each in artifacts]
-        connection.execute(insert(ArtifactRow), rows)
+        connection.execute(INSERT_ARTIFACT, rows)
 
 
 def insert_ask(
@@ -106,7 +114,7 @@ def insert_ask(
     reason: str | None,
 ) -> None:
     values = {"study_id": study_id, "number": number, "genotype": genotype, "outcome": outcome}
-    connection.execute(insert(AskRow).values(values | {"trial_id": trial_id, "reason": reason}))
+    connection.execute(INSERT_ASK, values | {"trial_id": trial_id, "reason": reason})
 
 
 def insert_rung(connection: Connection, rung: Rung) -> None:
@@ -115,7 +123,7 @@ def insert_rung(connection: Connection, rung: Rung) -> None:
         same_step = RungRow.trial_id == rung.trial_id, RungRow.step == rung.step
         connection.execute(delete(RungRow).where(*same_step, RungRow.attempt < rung.attempt))
     values = {name: value for name, value in vars(rung).items() if name != "measurements"}
-    connection.execute(insert(RungRow).values(values))
+    connection.execute(INSERT_RUNG, values)
     insert_measurements(connection, rung.trial_id, rung.step, rung.measurements)
 
 

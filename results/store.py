@@ -216,7 +216,7 @@ class Store:
         row = rows.new_trial(study_id, stage, parent_id, digest, architecture_json, encoded)
         with self._write(f"add architecture {digest}") as connection:
             row["number"] = connection.scalar(rows.next_number(study_id))
-            row["id"] = connection.execute(insert(TrialRow).values(row)).inserted_primary_key[0]  # type: ignore[index]
+            row["id"] = connection.execute(rows.INSERT_TRIAL, row).inserted_primary_key[0]  # type: ignore[index]
             rows.insert_measurements(connection, row["id"], None, measurements)
             if ask_number is not None and encoded is not None:
                 rows.insert_ask(connection, study_id, ask_number, encoded, "trial", row["id"], None)
