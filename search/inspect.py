@@ -70,12 +70,19 @@ def _padded_to(architecture: Architecture, task: Task, height: int, width: int) 
     return None if padded == (height, width) else f"{task.in_channels}x{padded[0]}x{padded[1]}"
 
 
+def _profile(
+    text: str, task_name: str, size: str | None
+) -> tuple[str, Architecture, Task, tuple[int, int], dict[str, Cost]]:
+    """What to call the architecture, itself, the task, the input's (H, W), and the cost per part."""
+    task = get_task(task_name).interface
+    height_width = input_size(size, task)
+    name, architecture = find_architecture(text)
+    return name, architecture, task, height_width, part_costs(architecture, task, size=height_width)
+
+
 def profile_json(text: str, task_name: str, size: str | None, convention: str) -> str:
     """The cost as JSON: total and per part."""
-    task = get_task(task_name).interface
-    height, width = input_size(size, task)
-    name, architecture = find_architecture(text)
-    costs = part_costs(architecture, task, size=(height, width))
+    name, architecture, task, (height, width), costs = _profile(text, task_name, size)
     total = sum(costs.values(), Cost())
     record = {
         "name": name,
@@ -93,10 +100,7 @@ def profile_json(text: str, task_name: str, size: str | None, convention: str) -
 
 def profile_table(text: str, task_name: str, size: str | None, convention: str) -> RenderableType:
     """The cost as a table: a line per part and the total."""
-    task = get_task(task_name).interface
-    height, width = input_size(size, task)
-    name, architecture = find_architecture(text)
-    costs = part_costs(architecture, task, size=(height, width))
+    name, architecture, task, (height, width), costs = _profile(text, task_name, size)
     total = sum(costs.values(), Cost())
     table = Table(
         title=f"{name}: {architecture.label} at {task.in_channels}x{height}x{width}", title_justify="left"

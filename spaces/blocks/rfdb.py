@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from spaces.activations import activation as make_activation
 from spaces.attention import ESA, convolution3x3
 from spaces.blocks import BLOCKS
-from spaces.sizes import SizeRequirements
 
 
 def separable3x3(in_channels: int, out_channels: int) -> nn.Module:
@@ -33,8 +32,6 @@ def separable3x3(in_channels: int, out_channels: int) -> nn.Module:
 
 class _Distillation(nn.Module):
     """Three distil/refine steps, a last distilled map, fusion and ESA."""
-
-    size_requirements = SizeRequirements()
 
     def __init__(
         self,

@@ -9,27 +9,15 @@ import pytest
 
 from search.asktell import Answer, AskTell
 from search.strategies import STRATEGIES, Strategy
-from spaces.budget import Budget
-from spaces.space import Genotype, Space, chain_space
-from spaces.task import Task
+from spaces.space import Genotype, chain_space
+from tests.search.studies import BUDGET, small_space
 
-TASK = Task("sr-x4", scale=4)
 DIRECTIONS = ("max", "min")
 CHEAP = [name for name in STRATEGIES if name != "gp"]
 
 
-def space() -> Space:
-    return chain_space(
-        "test",
-        blocks=("rfdb", "ghost", "residual"),
-        widths=(8, 12, 16, 24),
-        depths=(1, 2, 3),
-        upsamplers=("pixelshuffle", "transposed"),
-    )
-
-
 def make(name: str, seed: int = 3) -> Strategy:
-    return STRATEGIES[name].create(space(), directions=DIRECTIONS, seed=seed)
+    return STRATEGIES[name].create(small_space(), directions=DIRECTIONS, seed=seed)
 
 
 def quality(answer: Answer) -> tuple[float, float]:
@@ -41,7 +29,7 @@ def quality(answer: Answer) -> tuple[float, float]:
 
 def sequence(strategy: Strategy, trials: int, recorded: Sequence[Genotype] = ()) -> Iterator[Answer]:
     """All answers of a search whose trials finish at once."""
-    asktell = AskTell(strategy, Budget(TASK, 2.0), window=4, recorded=recorded)
+    asktell = AskTell(strategy, BUDGET, window=4, recorded=recorded)
     values: dict[int, tuple] = {}
     for answer in asktell.advance(values.get, trials):
         if answer.outcome == "trial":
