@@ -23,9 +23,10 @@ from evaluators.tasks import get_task
 from spaces.architecture import Architecture, Leaf
 from spaces.budget import Budget
 from spaces.build import build, cost
+from spaces.catalog import named_space
 from spaces.cost import count
 from spaces.parts import Network, part_cost
-from spaces.space import Space, named_space
+from spaces.space import Space
 from spaces.task import Task
 
 PASSES = 5  # of the warm measurements; the median is reported

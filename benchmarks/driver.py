@@ -49,8 +49,8 @@ from search.strategies import STRATEGIES, Strategy
 from spaces.architecture import Architecture
 from spaces.baselines import baseline
 from spaces.budget import Budget
+from spaces.catalog import named_space
 from spaces.measurement import Measurement
-from spaces.space import named_space
 
 TASK = "sr-x4"
 OBJECTIVE = ("psnr_y", "none: a stub")

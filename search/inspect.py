@@ -13,7 +13,7 @@ from rich.text import Text
 from evaluators.tasks import get_task
 from search.config import integers
 from spaces.architecture import Architecture
-from spaces.baselines import BASELINES, baseline
+from spaces.baselines import baseline, baseline_names
 from spaces.blocks import BLOCKS
 from spaces.build import part_costs, size_requirements
 from spaces.chain import MAXIMUM_WIDTH, MINIMUM_WIDTH
@@ -39,8 +39,8 @@ def find_architecture(text: str) -> tuple[str, Architecture]:
             raise ValueError(f"architecture {path}: can't be read: {error}") from error
         except ValueError as error:
             raise ValueError(f"architecture {path}: {error}") from error
-    if text not in BASELINES:
-        raise UnknownNameError("published network (and no such file)", text, list(BASELINES))
+    if text not in baseline_names():
+        raise UnknownNameError("published network (and no such file)", text, baseline_names())
     return text, baseline(text)
 
 

@@ -24,8 +24,9 @@ from results.schema import Trial
 from search.config import ConfigError, DataSection, SearchConfig
 from spaces.budget import Budget, BudgetError
 from spaces.build import size_requirements
+from spaces.catalog import named_space
 from spaces.measurement import Measurement
-from spaces.space import Space, named_space
+from spaces.space import Space
 from spaces.task import Task
 
 REACHING_SAMPLES = 500

@@ -16,7 +16,12 @@ from spaces.registry import UnknownNameError
 Leaf = int | str | bool | tuple["Leaf", ...]
 
 DIGEST_LENGTH = 12
-_TOPOLOGY_MODULES = {"chain": "spaces.chain"}
+_TOPOLOGY_MODULES = {
+    "chain": "spaces.chain",
+    "unet": "spaces.unet",
+    "hdr": "spaces.hdr",
+    "rescaler": "spaces.rescaler",
+}
 
 
 @dataclass(frozen=True)
@@ -118,15 +123,27 @@ def _to_data(value: Any) -> Any:
 def _from_data(field: Field[Any], value: Any) -> Any:
     """The field's value from JSON, checked against its annotation."""
     if field.type == "tuple[Block, ...]":
-        if not isinstance(value, list) or not value:
-            raise ValueError(f"'{field.name}' is a list of blocks, got {json.dumps(value)}")
-        return tuple(Block.from_data(v) for v in value)
+        return _blocks(value, field.name)
+    if field.type == "tuple[tuple[Block, ...], ...]":
+        if not isinstance(value, list):
+            raise ValueError(f"'{field.name}' is a list of lists of blocks, got {json.dumps(value)}")
+        return tuple(_blocks(v, field.name) for v in value)
+    if field.type == "tuple[int, ...]":
+        if not isinstance(value, list) or any(type(v) is not int for v in value):
+            raise ValueError(f"'{field.name}' is a list of integers, got {json.dumps(value)}")
+        return tuple(value)
     if field.type == "Block":
         return Block.from_data(value)
     wanted = {"int": int, "str": str, "bool": bool}[str(field.type)]
     if type(value) is not wanted:
         raise ValueError(f"'{field.name}' is of type {field.type}, got {json.dumps(value)}")
     return value
+
+
+def _blocks(value: Any, name: str) -> tuple[Block, ...]:
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"'{name}' is a list of blocks, got {json.dumps(value)}")
+    return tuple(Block.from_data(v) for v in value)
 
 
 def _leaf(value: Any, what: str) -> Leaf:

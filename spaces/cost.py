@@ -25,14 +25,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from math import prod
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-Convention = Literal["exact", "challenge", "bias"]
-CONVENTIONS: tuple[Convention, ...] = ("exact", "challenge", "bias")
+from spaces.measurement import CONVENTIONS as CONVENTIONS
+from spaces.measurement import Convention as Convention
 
 _CHARGED_ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.ReLU6)
 _aten = torch.ops.aten

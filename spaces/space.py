@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from random import Random
 
 from spaces.activations import activation as make_activation
 from spaces.architecture import DIGEST_LENGTH, Architecture, Leaf
 from spaces.blocks import BLOCKS
-from spaces.chain import FUSIONS, IMAGE_SKIPS, MAXIMUM_WIDTH, MINIMUM_WIDTH, decode
+from spaces.chain import FUSIONS, IMAGE_SKIPS, MAXIMUM_WIDTH, MINIMUM_WIDTH
 from spaces.registry import UnknownNameError
 from spaces.upsamplers import UPSAMPLERS
 
 Genotype = Mapping[str, Leaf]
 MAXIMUM_DEPTH = 256
-CARD_BLOCKS = ("rfdb", "efficient_rfdb", "hin", "mccb", "mscb", "idle", "ghost")
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,15 @@ class Choice:
 
 @dataclass(frozen=True)
 class Space:
-    """A named search space of chains."""
+    """A named search space of one topology.
+
+    Attributes:
+        topology: Import path of the module whose ``decode(genes)`` gives the architecture.
+    """
 
     name: str
     choices: tuple[Choice, ...]
+    topology: str = "spaces.chain"
 
     @cached_property
     def by_name(self) -> dict[str, Choice]:
@@ -74,9 +79,14 @@ class Space:
         return total
 
     def to_json(self) -> str:
-        """Canonical JSON of the choices."""
-        choices = {c.name: list(c.values) for c in self.choices}
-        return json.dumps({"name": self.name, "choices": choices}, sort_keys=True, separators=(",", ":"))
+        """Canonical JSON of the choices, and of the topology unless it is the chain."""
+        data: dict[str, object] = {
+            "name": self.name,
+            "choices": {c.name: list(c.values) for c in self.choices},
+        }
+        if self.topology != "spaces.chain":
+            data["topology"] = self.topology
+        return json.dumps(data, sort_keys=True, separators=(",", ":"))
 
     def check(self, genotype: Genotype) -> None:
         """Nothing, if the genotype is one of this space.
@@ -95,7 +105,11 @@ class Space:
 
     def decode(self, genotype: Genotype) -> Architecture:
         """The architecture of a genotype; genes that don't matter leave no trace in it."""
-        return decode(genotype)
+        return self._decode(genotype)
+
+    @cached_property
+    def _decode(self) -> Callable[[Genotype], Architecture]:
+        return import_module(self.topology).decode
 
     def sample(self, random: Random) -> dict[str, Leaf]:
         """A genotype, uniform over each choice."""
@@ -159,31 +173,3 @@ def chain_space(
         Choice("activation", tuple(activations)),
     ]
     return Space(name, tuple(choices))
-
-
-def named_space(
-    name: str, *, per_position: bool = True, **changes: Sequence[int] | Sequence[str] | None
-) -> Space:
-    """A space by name, with some of its lists changed.
-
-    ``sr-card`` has the blocks that the project is known for; ``sr-all`` has every registered block and
-    several activations.
-
-    Args:
-        changes: Arguments of ``chain_space``; None leaves the named space's own.
-
-    Raises: ValueError: for an unknown name, or as ``chain_space``.
-    """
-    if name not in SPACES:
-        raise UnknownNameError("space", name, list(SPACES))
-    given = {key: value for key, value in changes.items() if value is not None}
-    options = {"blocks": tuple(BLOCKS), **SPACES[name], **given}
-    changed = given or not per_position
-    return chain_space(f"{name} (changed)" if changed else name, per_position=per_position, **options)  # type: ignore[arg-type]
-
-
-# Arguments of ``chain_space``; without ``blocks``, every registered one.
-SPACES: dict[str, dict[str, Sequence[int] | Sequence[str]]] = {
-    "sr-card": {"blocks": CARD_BLOCKS},
-    "sr-all": {"activations": ("paper", "relu", "silu", "gelu")},
-}

@@ -72,7 +72,7 @@ from spaces.architecture import Block
 from spaces.blocks import BLOCKS
 from spaces.build import build, cost
 from spaces.chain import Chain
-from spaces.space import named_space
+from spaces.catalog import named_space
 from spaces.task import Task
 chain, task = Chain(8, (Block("dropped"),), fusion="plain", feature_skip=False), Task("sr-x2", scale=2)
 print(json.dumps({

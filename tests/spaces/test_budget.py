@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from spaces.architecture import Leaf
 from spaces.budget import Budget, BudgetError, extreme
 from spaces.build import cost
+from spaces.catalog import named_space
 from spaces.chain import Chain
 from spaces.cost import CONVENTIONS, Convention
-from spaces.space import Genotype, Space, chain_space, named_space
+from spaces.space import Genotype, Space, chain_space
 from spaces.task import Task
 
 TASK = Task("tiny", scale=2, cost_input=(3, 17, 19))
