@@ -36,7 +36,7 @@ from report import Report, parser
 from rich.table import Table
 
 import search.engine
-from evaluators.recipe import l1_then_l2
+from evaluators.recipe import two_stages
 from evaluators.tasks import get_task
 from evaluators.trial import Advanced, Finished, Job, RungReached, TrialData
 from results.schema import Trial
@@ -177,7 +177,7 @@ def resident_bytes() -> int:
 def job(trial: Trial | None, checkpoint: bytes | None, seconds: float) -> Job:
     """What a real search would send; without a trial, one of the same size for plain Ray."""
     text = (baseline("rfdn") if trial is None else Architecture.from_json(trial.architecture)).to_json()
-    return Job(text, TASK, l1_then_l2(RUNGS[-1]), RUNGS, 0, checkpoint=checkpoint, seconds=seconds)
+    return Job(text, TASK, two_stages(RUNGS[-1]), RUNGS, 0, checkpoint=checkpoint, seconds=seconds)
 
 
 def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from report import Report, parser
 from rich.table import Table
 
 from evaluators.pairs import PatchSource
-from evaluators.recipe import Precision, Recipe, l1_then_l2
+from evaluators.recipe import Precision, Recipe, two_stages
 from evaluators.tasks import get_task
 from evaluators.training import Training, training_dtype
 from spaces.architecture import Block
@@ -32,7 +32,7 @@ from spaces.build import build
 from spaces.chain import Chain
 
 TASK = "sr-x4"
-STAGE = l1_then_l2(100_000).stages[0]  # batch 16, patch 24
+STAGE = two_stages(100_000).stages[0]  # batch 16, patch 24
 LAYOUTS = ((1, 2), (2, 1))  # (workers, threads of each)
 WARM_UP = 5  # steps
 TOLERANCE = 0.02  # of the warm-up's loss between thread counts, whose sums round differently

@@ -1,6 +1,7 @@
 """Reading images and identifying them by content.
 
-An image is (H, W, 3) uint8 RGB. Only conversions that keep every value are done, and each is noted;
+A picture is (H, W, 3) uint8 RGB; what networks take may have other channels (packed RAW, several exposures), and
+be uint16 (of 65535) or float32. Only conversions that keep every value are done, and each is noted;
 what would lose something (16 bits, transparency, CMYK, further pages) is refused, because a number
 measured on silently changed pixels isn't comparable. Stored pixels are kept: EXIF orientation and
 colour profiles aren't applied.
@@ -24,6 +25,7 @@ SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".
 
 # Opening by these only: Pillow knows formats that start other programs (EPS) or unpack to anything.
 _FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+_TYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
 _NAMED = 10  # files named in one message before it goes on with a count
 # What Pillow raises for broken files, found by corrupting files of each format.
 _BROKEN = (OSError, SyntaxError, ValueError, TypeError, struct.error)
@@ -35,7 +37,7 @@ class ImageError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """One image: its file name and (H, W, 3) uint8 RGB pixels.
+    """One image: its file name and (H, W, C) pixels, uint8, uint16 or finite float32.
 
     Attributes:
         cropped_from: ``content_digest`` of the picture as it was read, where the pixels are a part of it.
@@ -103,9 +105,34 @@ class ImageSet:
 
 
 def check_pixels(pixels: np.ndarray, name: str) -> None:
+    """Raise ValueError unless this is a non-empty (H, W, C) array of uint8, uint16 or finite float32."""
+    if pixels.ndim != 3 or pixels.dtype not in _TYPES or not pixels.size:
+        raise ValueError(
+            f"{name}: expected (H, W, C) pixels of uint8, uint16 or float32, got {pixels.shape} {pixels.dtype}"
+        )
+    if pixels.dtype == np.float32 and not np.isfinite(pixels).all():
+        bad = int((~np.isfinite(pixels)).sum())
+        raise ValueError(
+            f"{name}: expected finite values, got {bad} NaN or infinite; mend or remove the image"
+        )
+
+
+def check_rgb(pixels: np.ndarray, name: str) -> None:
     """Raise ValueError unless this is a non-empty (H, W, 3) uint8 array."""
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
         raise ValueError(f"{name}: expected (H, W, 3) uint8 pixels, got {pixels.shape} {pixels.dtype}")
+
+
+def viewable(pixels: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 for the eye from (H, W, C) pixels of any type: RGB of 8 bits is itself.
+
+    Others: the first three channels (of one, grey), divided by their 99.5th percentile, gamma 1/2.2.
+    """
+    if pixels.dtype == np.uint8 and pixels.shape[2] == 3:
+        return pixels
+    shown = pixels[..., :3] if pixels.shape[2] >= 3 else pixels[..., :1].repeat(3, axis=2)
+    white = float(np.percentile(shown, 99.5)) or 1.0
+    return (np.clip(shown / white, 0, 1) ** (1 / 2.2) * 255).round().astype(np.uint8)
 
 
 def orientations(pixels: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from evaluators.images import ImageSet, check_pixels
+from evaluators.images import ImageSet, check_rgb
 from spaces.measurement import Colour, Measurement, Protocol
 
 _COLOURS: tuple[Colour, ...] = ("rgb", "y")
@@ -151,8 +151,8 @@ def _planes(
     output: np.ndarray, target: np.ndarray, border: int, colour: Colour
 ) -> tuple[np.ndarray, np.ndarray]:
     """Both images cropped, as float64: (H, W, 3) for rgb, (H, W) for y."""
-    check_pixels(output, "output")
-    check_pixels(target, "target")
+    check_rgb(output, "output")
+    check_rgb(target, "target")
     if output.shape != target.shape:
         raise ValueError(f"expected an output of the target's shape {target.shape}, got {output.shape}")
     height, width = target.shape[:2]

@@ -23,7 +23,7 @@ from __future__ import annotations
 import numpy as np
 import PIL.Image
 
-from evaluators.images import ImageSet, orientations
+from evaluators.images import ImageSet, orientations, viewable
 
 THRESHOLD = 0.97
 _SIDE = 16
@@ -98,7 +98,7 @@ def _thumbnails(data: ImageSet) -> np.ndarray:
 
 
 def _shrink(pixels: np.ndarray) -> np.ndarray:
-    grey = PIL.Image.fromarray(pixels).convert("L")
+    grey = PIL.Image.fromarray(viewable(pixels)).convert("L")
     return np.asarray(grey.resize((_SIDE, _SIDE), PIL.Image.Resampling.BOX), dtype=np.float64)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,6 +12,7 @@ import numpy as np
 from evaluators.images import ImageSet
 
 Array = np.ndarray
+Degrade = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,14 @@ class PairSet:
         text = "\n".join([str(self.scale), *(" ".join(pair) for pair in pairs)])
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
+    def pick(self, indices: Sequence[int]) -> PairSet:
+        """Only the pairs at these indices, under the same names."""
+        inputs, targets = (
+            ImageSet(s.name, tuple(s.images[i] for i in indices), s.notes)
+            for s in (self.inputs, self.targets)
+        )
+        return PairSet(inputs, targets, self.scale)
+
     def __len__(self) -> int:
         return len(self.targets.images)
 
@@ -45,16 +54,29 @@ class PatchSource:
     live in shared memory are never copied.
 
     Args:
-        inputs, targets: (H, W, C) uint8 images, the targets ``scale`` times as large.
+        inputs, targets: (H, W, C) images, the targets ``scale`` times as large.
+        degrade: Makes (batch, h, w, C) inputs anew from the targets, such as fresh noise for every batch; without
+            it they are cut from ``inputs``.
+        flips: Patches are flipped and rotated; False where an input has a direction (a Bayer pattern).
     """
 
-    def __init__(self, inputs: Sequence[Array], targets: Sequence[Array], scale: int):
+    def __init__(
+        self,
+        inputs: Sequence[Array],
+        targets: Sequence[Array],
+        scale: int,
+        *,
+        degrade: Degrade | None = None,
+        flips: bool = True,
+    ):
         self._inputs = inputs
         self._targets = targets
         self._scale = scale
+        self._degrade = degrade
+        self._flips = flips
 
     def batch(self, *, seed: int, step: int, batch: int, patch: int) -> tuple[Array, Array]:
-        """(batch, patch, patch, C) inputs and (batch, scale*patch, scale*patch, C) targets, uint8.
+        """(batch, patch, patch, C) inputs and (batch, scale*patch, scale*patch, C) targets.
 
         Every image is as likely as another, whatever its size.
 
@@ -64,7 +86,7 @@ class PatchSource:
         random = np.random.Generator(np.random.Philox(key=[seed, step]))
         picked = random.integers(len(self._inputs), size=batch)
         places = random.random((batch, 2))
-        turns = random.integers(8, size=batch)
+        turns = random.integers(8, size=batch) if self._flips else np.zeros(batch, int)
         inputs, targets = [], []
         for index, (down, across), turn in zip(picked, places, turns, strict=True):
             small, large = self._inputs[index], self._targets[index]
@@ -73,7 +95,8 @@ class PatchSource:
             inputs.append(_orient(small[top : top + patch, left : left + patch], turn))
             top, left, side = top * self._scale, left * self._scale, patch * self._scale
             targets.append(_orient(large[top : top + side, left : left + side], turn))
-        return np.stack(inputs), np.stack(targets)
+        wanted = np.stack(targets)
+        return self._degrade(wanted, random) if self._degrade else np.stack(inputs), wanted
 
 
 def _orient(pixels: Array, turn: int) -> Array:

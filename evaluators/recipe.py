@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import cos, pi
 from typing import Literal
 
-Loss = Literal["l1", "l2"]
+Loss = Literal["l1", "l2", "charbonnier", "psnr", "mu_l1"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
@@ -16,7 +16,7 @@ class Stage:
 
     Attributes:
         steps: Optimiser steps.
-        loss: ``l1``: mean absolute error; ``l2``: mean squared error.
+        loss: A name of ``evaluators.losses``: ``l1`` (mean absolute error), ``l2`` (mean squared error), ...
         learning_rate: At the start of the stage; it falls to 1/100 of that along a half cosine.
         batch: Patches a step.
         patch: Side of the input patch in pixels; the target's is scale times as large.
@@ -81,15 +81,21 @@ class Recipe:
         raise IndexError("step is beyond the recipe")
 
 
-def l1_then_l2(
-    steps: int, *, learning_rate: float = 2e-3, batch: int = 16, patch: int = 24, **options: float
+def two_stages(
+    steps: int,
+    *,
+    losses: tuple[Loss, Loss] = ("l1", "l2"),
+    learning_rate: float = 2e-3,
+    batch: int = 16,
+    patch: int = 24,
+    **options: float,
 ) -> Recipe:
-    """The default recipe: L1 for 9/10 of the steps, then L2 at a tenth of the learning rate.
+    """The default recipe: one loss for 9/10 of the steps, then another at a tenth of the learning rate.
 
     RFDN trains so at full length (L1, then L2 at a lower rate; https://arxiv.org/abs/2009.11551).
     """
     fine = steps // 10
-    stages = [Stage(steps - fine, "l1", learning_rate, batch, patch)]
+    stages = [Stage(steps - fine, losses[0], learning_rate, batch, patch)]
     if fine:
-        stages.append(Stage(fine, "l2", learning_rate / 10, batch, patch))
+        stages.append(Stage(fine, losses[1], learning_rate / 10, batch, patch))
     return Recipe(tuple(stages), **options)  # type: ignore[arg-type]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from evaluators.tensors import to_tensor
 from spaces.padding import run
 from spaces.parts import Network
 
@@ -33,12 +34,18 @@ def full_float32(device: str) -> AbstractContextManager[None]:
 
 @torch.inference_mode()
 def restore(
-    network: Network, images: Sequence[np.ndarray], *, scale: int, device: str = "cpu"
+    network: Network,
+    images: Sequence[np.ndarray],
+    *,
+    scale: int,
+    device: str = "cpu",
+    finish: Callable[[Tensor], np.ndarray] = quantise,
 ) -> list[np.ndarray]:
-    """The network's 8-bit outputs, in float32 arithmetic, one image at a time.
+    """The network's outputs, in float32 arithmetic, one image at a time.
 
     Args:
-        images: (H, W, C) uint8, of any sizes.
+        images: (H, W, C) uint8, uint16 or float32, of any sizes.
+        finish: From a (1, C, H, W) output to what is scored: 8 bits by default.
 
     Raises: FloatingPointError: if an output is NaN.
     """
@@ -46,6 +53,5 @@ def restore(
     outputs = []
     with full_float32(device):
         for pixels in images:
-            tensor = torch.tensor(pixels, device=device).permute(2, 0, 1).unsqueeze(0).float().div(255)
-            outputs.append(quantise(run(network, tensor, scale=scale)))
+            outputs.append(finish(run(network, to_tensor(pixels[None], device), scale=scale)))
     return outputs

@@ -16,13 +16,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from evaluators.losses import total_loss
 from evaluators.pairs import PatchSource
 from evaluators.recipe import Precision, Recipe
+from evaluators.tensors import to_tensor
 from spaces.parts import Network
-
-_LOSSES = {"l1": functional.l1_loss, "l2": functional.mse_loss}
 
 
 class TrainingDivergedError(RuntimeError):
@@ -101,7 +100,7 @@ class Training:
             group["lr"] = stage.rate(step)
         with self._autocast:
             output = self.network(to_tensor(source, self.device))
-        loss = _LOSSES[stage.loss](output.float(), to_tensor(target, self.device))
+        loss = total_loss(stage.loss, output, to_tensor(target, self.device))
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self._optimizer.step()
@@ -132,8 +131,3 @@ class Training:
         self.average.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
-
-
-def to_tensor(pixels: Any, device: torch.device) -> Tensor:
-    """(N, C, H, W) in [0, 1], channels last, from (N, H, W, C) uint8."""
-    return torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float().div_(255)

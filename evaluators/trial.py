@@ -9,13 +9,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from safetensors.torch import save as save_safetensors
 
-from evaluators.images import ImageSet
-from evaluators.metrics import measure
-from evaluators.pairs import PairSet, PatchSource
+from evaluators.pairs import PairSet
 from evaluators.recipe import Recipe
 from evaluators.restoration import restore
 from evaluators.tasks import get_task
@@ -119,8 +116,7 @@ def _evaluate(job: Job, data: TrialData) -> Iterator[Event]:
     task = get_task(job.task)
     torch.manual_seed(job.seed)
     network = build(Architecture.from_json(job.architecture), task.interface)
-    patches = PatchSource(_pixels(data.train.inputs), _pixels(data.train.targets), data.train.scale)
-    training = Training(network, patches, job.recipe, seed=job.seed, device=job.device)
+    training = Training(network, task.patch_source(data.train), job.recipe, seed=job.seed, device=job.device)
     if job.checkpoint is not None:
         training.restore(job.checkpoint)
     started = time.perf_counter() - job.seconds
@@ -147,21 +143,18 @@ def score(
 ) -> tuple[Measurement, ...]:
     """Mean PSNR (and SSIM) over a set of pairs under the task's protocols."""
     task = get_task(task_name)
-    outputs = restore(network, _pixels(pairs.inputs), scale=task.interface.scale, device=device)
-    return measure(outputs, _pixels(pairs.targets), border=task.border, data=pairs.targets, ssim=ssim)
+    inputs = [image.pixels for image in pairs.inputs]
+    outputs = restore(network, inputs, scale=task.interface.scale, device=device, finish=task.finish)
+    return task.measure(outputs, pairs, ssim=ssim)
 
 
 def baseline_score(task_name: str, pairs: PairSet, *, ssim: bool = True) -> tuple[Measurement, ...]:
     """The same for the task's trivial baseline."""
     task = get_task(task_name)
-    outputs = [task.baseline(pixels) for pixels in _pixels(pairs.inputs)]
-    return measure(outputs, _pixels(pairs.targets), border=task.border, data=pairs.targets, ssim=ssim)
+    outputs = [task.baseline(image.pixels) for image in pairs.inputs]
+    return task.measure(outputs, pairs, ssim=ssim)
 
 
 def weights_of(network: torch.nn.Module) -> bytes:
     """The network's tensors as safetensors, on the CPU and contiguous."""
     return save_safetensors({name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()})
-
-
-def _pixels(images: ImageSet) -> list[np.ndarray]:
-    return [image.pixels for image in images]

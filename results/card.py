@@ -36,6 +36,7 @@ def model_card(study: Study, trial: Trial, file: ExportedFile, measurements: Seq
     """The card of one exported trial."""
     architecture = Architecture.from_json(trial.architecture)
     training, baseline = study.config["training"], study.data["baseline"]
+    losses = training.get("losses") or ("l1", "l2")
     patch = "x".join([str(training["patch"])] * 2)
     low, high = limits(study.config)
     checked = ", ".join(f"{h}x{w}" for h, w in file.sizes)
@@ -49,7 +50,7 @@ def model_card(study: Study, trial: Trial, file: ExportedFile, measurements: Seq
         "",
         "## Input and output",
         "",
-        f"One RGB image as (1, 3, H, W) float32 in [0, 1]; H and W at least {file.minimum_size}{multiple}: "
+        f"{_taken(study)}; H and W at least {file.minimum_size}{multiple}: "
         "pad smaller images and crop the output. The output isn't clamped: clamp it to [0, 1].",
         "",
         f"Checked: {file.format} against PyTorch at {checked}; largest difference {file.max_error:.2g}.",
@@ -66,8 +67,8 @@ def model_card(study: Study, trial: Trial, file: ExportedFile, measurements: Seq
         "",
         "## Training and data",
         "",
-        f"{training['steps']} steps of {training['batch']} patches of {patch} input pixels: L1, the last "
-        f"tenth L2, Adam, learning rate {training['learning_rate']:g} falling along a cosine, average of "
+        f"{training['steps']} steps of {training['batch']} patches of {patch} input pixels: loss {losses[0]}, the last "
+        f"tenth {losses[1]}, Adam, learning rate {training['learning_rate']:g} falling along a cosine, average of "
         f"weights {training['ema']:g}, {training['precision']}.",
         "",
         *(
@@ -88,6 +89,13 @@ def model_card(study: Study, trial: Trial, file: ExportedFile, measurements: Seq
         "",
     ]
     return "\n".join(lines)
+
+
+def _taken(study: Study) -> str:
+    channels = int(study.data["cost_input"].partition("x")[0])
+    if channels == 3:
+        return "One RGB image as (1, 3, H, W) float32 in [0, 1]"
+    return f"One input of {study.task}, {channels} channels, as (1, {channels}, H, W) float32"
 
 
 def _number(measurement: Measurement) -> str:

@@ -7,14 +7,22 @@ import tomllib
 from collections.abc import Mapping
 from math import inf
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-from spaces.cost import Convention
+from evaluators.recipe import Loss
+from evaluators.tasks import get_task
+from spaces.measurement import Convention
 from spaces.registry import UnknownNameError
-
-Objective = Literal["psnr_y", "psnr_rgb"]
 
 
 class ConfigError(ValueError):
@@ -25,29 +33,45 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+def _integers(value: Any) -> Any:
+    return integers(value) if isinstance(value, str) else value
+
+
+def _names(value: Any) -> Any:
+    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
+Integers = Annotated[tuple[int, ...], BeforeValidator(_integers)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+
+
 class SpaceSection(_Section):
-    """What is searched: a named space, or one with some of its lists changed."""
+    """What is searched: a named space (the task's own by default), or one with some of its lists changed.
 
-    name: str = "sr-card"
-    blocks: tuple[str, ...] | None = None
-    widths: tuple[int, ...] | None = None
-    depths: tuple[int, ...] | None = None
-    upsamplers: tuple[str, ...] | None = None
-    fusions: tuple[Literal["plain", "concat"], ...] | None = None
+    Which lists a space has, ``spaces.catalog`` says; one that it doesn't have is refused.
+    """
+
+    name: str = ""
+    blocks: Names | None = None
+    widths: Integers | None = None
+    depths: Integers | None = None
+    upsamplers: Names | None = None
+    fusions: Names | None = None
     feature_skips: tuple[bool, ...] | None = None
-    image_skips: tuple[Literal["none", "nearest", "bilinear"], ...] | None = None
-    activations: tuple[str, ...] | None = None
+    image_skips: Names | None = None
+    activations: Names | None = None
+    attentions: Names | None = None
+    unshuffles: Integers | None = None
+    levels: Integers | None = None
+    stages: Integers | None = None
+    growths: Names | None = None
+    downs: Names | None = None
+    ups: Names | None = None
+    skips: Names | None = None
+    alignments: Names | None = None
+    down_widths: Integers | None = None
+    bounds: Integers | None = None
     per_position: bool = True
-
-    @field_validator("widths", "depths", mode="before")
-    @classmethod
-    def _expand(cls, value: Any) -> Any:
-        return integers(value) if isinstance(value, str) else value
-
-    @field_validator("blocks", "upsamplers", "activations", "fusions", "image_skips", mode="before")
-    @classmethod
-    def _split(cls, value: Any) -> Any:
-        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
 
 
 class DataSection(_Section):
@@ -74,8 +98,11 @@ class TrainingSection(_Section):
 
     steps: int = Field(1000, ge=1)
     batch: int = Field(16, ge=1)
-    patch: int = Field(24, ge=1)
+    patch: int = Field(0, ge=0)  # 0: the task's
     learning_rate: float = Field(2e-3, gt=0)
+    losses: tuple[Loss, Loss] | None = (
+        None  # of the first 9/10 of the steps and of the last; None: the task's
+    )
     ema: float = Field(0.999, ge=0, lt=1)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     rungs: int = Field(4, ge=1)
@@ -99,7 +126,7 @@ class SearchConfig(_Section):
     task: str = "sr-x4"
     strategy: str = "tpe"
     seed: int = Field(0, ge=0, le=2**31 - 1)
-    objective: Objective = "psnr_y"
+    objective: str = ""  # the task's first
     max_gmacs: float | None = Field(None, gt=0)
     gmacs: str | None = None
     convention: Convention = "exact"
@@ -184,9 +211,29 @@ def resolve(said: Mapping[str, Any]) -> SearchConfig:
         if key not in known:
             raise ConfigError(str(UnknownNameError("configuration key", key, known)))
     try:
-        return SearchConfig.model_validate(_nested(said))
+        return _with_task_defaults(SearchConfig.model_validate(_nested(said)))
     except ValidationError as error:
         raise ConfigError("; ".join(_told(problem) for problem in error.errors())) from None
+
+
+def _with_task_defaults(config: SearchConfig) -> SearchConfig:
+    """The configuration with what the task decides filled in, so that it goes on record."""
+    task = get_task(config.task)
+    objective = config.objective or task.objectives[0]
+    if objective not in task.objectives:
+        raise ConfigError(
+            f"objective: of {config.task} it is one of {', '.join(task.objectives)}, got '{objective}'"
+        )
+    training, space = config.training, config.space
+    return config.model_copy(
+        update={
+            "objective": objective,
+            "space": space.model_copy(update={"name": space.name or task.space}),
+            "training": training.model_copy(
+                update={"patch": training.patch or task.patch, "losses": training.losses or task.losses}
+            ),
+        }
+    )
 
 
 def difference(study: Mapping[str, Any], said: Mapping[str, Any]) -> list[str]:

@@ -17,7 +17,6 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 
-from evaluators.metrics import per_image
 from evaluators.restoration import restore
 from evaluators.trial import evaluate, score
 from results.export import load_network
@@ -376,15 +375,15 @@ def _compare(store: Store, found: Overview, setup: Setup, folder: Path) -> Path:
     scale, border = setup.task.interface.scale, setup.task.border
     inputs, targets = pairs.inputs.images[0].pixels, pairs.targets.images[0]
     trivial = setup.task.baseline(inputs)
-    ours = restore(network, [inputs], scale=scale)[0]
-    one = type(pairs.targets)(pairs.targets.name, (targets,))
+    ours = restore(network, [inputs], scale=scale, finish=setup.task.finish)[0]
+    one = pairs.pick([0])
     outputs = {}
     for name, pixels in ((setup.task.baseline_name, trivial), (f"trial {found.best.number}", ours)):
-        psnr = per_image([pixels], [targets.pixels], border=border, data=one, ssim=False)[targets.name]
-        outputs[f"{name}\n{psnr[setup.config.objective]:.2f} dB"] = pixels
+        psnr = setup.task.per_image([pixels], one, ssim=False)[targets.name]
+        outputs[f"{name}\n{psnr[setup.config.objective]:.2f} dB"] = setup.task.picture(pixels)
     return save_comparison(
         folder / "comparison.png",
-        targets.pixels,
+        setup.task.picture(targets.pixels),
         outputs,
         title=f"{targets.name}: {setup.config.task}, {Architecture.from_json(found.best.architecture).label}",
         caption=f"{setup.config.objective}, 8-bit, border {border}, whole picture; not a training image",

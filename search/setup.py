@@ -16,7 +16,7 @@ import torch
 from evaluators.images import ImageSet
 from evaluators.overlap import check_disjoint
 from evaluators.pairs import PairSet, check_patch
-from evaluators.recipe import Recipe, l1_then_l2
+from evaluators.recipe import Recipe, two_stages
 from evaluators.tasks import RestorationTask, get_task
 from evaluators.training import training_dtype
 from evaluators.trial import Job, TrialData, baseline_score
@@ -222,9 +222,7 @@ def _baseline(task: str, pairs: PairSet) -> tuple[Measurement, ...]:
         return scores
     flat = []
     for i, image in enumerate(pairs.targets):
-        inputs, targets = (ImageSet(s.name, (s.images[i],)) for s in (pairs.inputs, pairs.targets))
-        alone = PairSet(inputs, targets, pairs.scale)
-        if not all(isfinite(m.value) for m in baseline_score(task, alone, ssim=False)):
+        if not all(isfinite(m.value) for m in baseline_score(task, pairs.pick([i]), ssim=False)):
             flat.append(image.name)
     raise ConfigError(
         f"'{pairs.name}': {get_task(task).baseline_name} restores {', '.join(flat)} without any error, so a mean PSNR "
@@ -269,8 +267,13 @@ def _recipe(config: SearchConfig, device: str) -> Recipe:
         precision = (
             "bfloat16" if training_dtype("auto", torch.device(device)) == torch.bfloat16 else "float32"
         )
-    recipe = l1_then_l2(
-        section.steps, learning_rate=section.learning_rate, batch=section.batch, patch=section.patch
+    assert section.losses is not None  # filled in by ``search.config.resolve``
+    recipe = two_stages(
+        section.steps,
+        losses=section.losses,
+        learning_rate=section.learning_rate,
+        batch=section.batch,
+        patch=section.patch,
     )
     return Recipe(recipe.stages, ema=section.ema, precision=precision)
 

@@ -8,12 +8,19 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from torch import Tensor
 
-from evaluators.pairs import PairSet
+from evaluators.images import viewable
+from evaluators.metrics import per_image, summarise
+from evaluators.pairs import Degrade, PairSet, PatchSource
+from evaluators.recipe import Loss
+from evaluators.restoration import quantise
+from spaces.measurement import Measurement
 from spaces.registry import UnknownNameError
 from spaces.task import Task
 
@@ -27,11 +34,21 @@ class RestorationTask(ABC):
         interface: What its networks take and give.
         border: Pixels cropped per side before scoring.
         baseline_name: The trivial method that every network must beat.
+        objectives: Names of the measurements that can be searched for, the default first.
+        losses: Training losses: of the first 9/10 of the steps, and of the last.
+        patch: Default side of a training patch in input pixels.
+        space: Name of the default search space.
+        flips: Training patches are flipped and rotated.
     """
 
     interface: Task
     border: int
     baseline_name: str
+    objectives: tuple[str, ...] = ("psnr_y", "psnr_rgb")
+    losses: tuple[Loss, Loss] = ("l1", "l2")
+    patch: int = 24
+    space: str = "sr-card"
+    flips: bool = True
 
     @abstractmethod
     def embedded(self, split: Split) -> PairSet:
@@ -50,7 +67,41 @@ class RestorationTask(ABC):
 
     @abstractmethod
     def baseline(self, pixels: np.ndarray) -> np.ndarray:
-        """The trivial method's output for an (H, W, C) uint8 input."""
+        """The trivial method's output for an (H, W, C) input, in what ``finish`` gives."""
+
+    def degradation(self, pairs: PairSet) -> Degrade | None:
+        """What makes training inputs anew for every batch; None to cut them from the pairs' inputs."""
+        return None
+
+    def patch_source(self, pairs: PairSet) -> PatchSource:
+        """Where training patches of these pairs come from."""
+        inputs, targets = ([image.pixels for image in s] for s in (pairs.inputs, pairs.targets))
+        return PatchSource(inputs, targets, pairs.scale, degrade=self.degradation(pairs), flips=self.flips)
+
+    def finish(self, output: Tensor) -> np.ndarray:
+        """(H, W, C) pixels to score and show from a network's (1, C, H, W) output: 8 bits by default."""
+        return quantise(output)
+
+    def picture(self, pixels: np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8 for the eye from what ``finish`` gives."""
+        return viewable(pixels)
+
+    def per_image(
+        self, outputs: Sequence[np.ndarray], pairs: PairSet, *, ssim: bool = True
+    ) -> dict[str, dict[str, float]]:
+        """Image name to the task's metrics of it."""
+        targets = [image.pixels for image in pairs.targets]
+        return per_image(outputs, targets, border=self.border, data=pairs.targets, ssim=ssim)
+
+    def summarise(self, scores: dict[str, dict[str, float]], pairs: PairSet) -> tuple[Measurement, ...]:
+        """The means of what ``per_image`` gives, with unit and protocol."""
+        return summarise(scores, border=self.border, data=pairs.targets)
+
+    def measure(
+        self, outputs: Sequence[np.ndarray], pairs: PairSet, *, ssim: bool = True
+    ) -> tuple[Measurement, ...]:
+        """The task's metrics, averaged over the images."""
+        return self.summarise(self.per_image(outputs, pairs, ssim=ssim), pairs)
 
 
 _TASKS: dict[str, RestorationTask] = {}

@@ -11,7 +11,7 @@ from evaluators.images import Image, ImageSet, read_folder, read_pairs
 from evaluators.pairs import PairSet
 from evaluators.photographs import embedded
 from evaluators.tasks import RestorationTask, Split, register
-from spaces.task import Task
+from spaces.task import super_resolution
 
 
 class SuperResolution(RestorationTask):
@@ -20,7 +20,7 @@ class SuperResolution(RestorationTask):
     baseline_name = "bicubic"
 
     def __init__(self, scale: int):
-        self.interface = Task(f"sr-x{scale}", scale=scale)
+        self.interface = super_resolution(scale)
         self.border = scale
 
     def embedded(self, split: Split) -> PairSet:

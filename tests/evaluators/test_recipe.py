@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluators.recipe import Recipe, Stage, l1_then_l2
+from evaluators.recipe import Recipe, Stage, two_stages
 
 
 @settings(deadline=None)
@@ -62,8 +62,8 @@ def test_a_recipe_without_stages_or_average_is_refused() -> None:
 
 @settings(deadline=None)
 @given(st.integers(1, 10_000))
-def test_l1_then_l2_shares_the_steps_nine_to_one(steps: int) -> None:
-    recipe = l1_then_l2(steps, learning_rate=1e-2, batch=3, patch=5)
+def test_two_stages_shares_the_steps_nine_to_one(steps: int) -> None:
+    recipe = two_stages(steps, learning_rate=1e-2, batch=3, patch=5)
     assert recipe.steps == steps
     assert [stage.loss for stage in recipe.stages] == ["l1", "l2"][: len(recipe.stages)]
     assert [stage.steps for stage in recipe.stages[1:]] == ([steps // 10] if steps >= 10 else [])
@@ -73,8 +73,8 @@ def test_l1_then_l2_shares_the_steps_nine_to_one(steps: int) -> None:
     assert {(stage.batch, stage.patch) for stage in recipe.stages} == {(3, 5)}
 
 
-def test_l1_then_l2_passes_options_on_and_no_typos() -> None:
-    recipe = l1_then_l2(10, ema=0.5)
+def test_two_stages_passes_options_on_and_no_typos() -> None:
+    recipe = two_stages(10, ema=0.5)
     assert (recipe.ema, recipe.precision) == (0.5, "auto")
     with pytest.raises(TypeError, match="emma"):
-        l1_then_l2(10, emma=0.5)
+        two_stages(10, emma=0.5)

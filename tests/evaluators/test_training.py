@@ -12,7 +12,8 @@ from torch.nn import functional
 
 from evaluators.pairs import PatchSource
 from evaluators.recipe import Precision, Recipe, Stage
-from evaluators.training import Training, TrainingDivergedError, to_tensor, training_dtype
+from evaluators.tensors import to_tensor
+from evaluators.training import Training, TrainingDivergedError, training_dtype
 from evaluators.trial import score
 from tests.evaluators.small import TASK, network, pairs, recipe, source
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from evaluators.recipe import l1_then_l2
+from evaluators.recipe import two_stages
 from evaluators.trial import Finished, Job, RungReached
 from results.schema import Study, Trial
 from results.store import Store
@@ -100,7 +100,7 @@ def new_study(store: Store, name: str = "test") -> Study:
 
 
 def job(trial: Trial, checkpoint: bytes | None, seconds: float) -> Job:
-    return Job(trial.architecture, "sr-x4", l1_then_l2(20), (10, 20), trial.number, checkpoint=checkpoint)
+    return Job(trial.architecture, "sr-x4", two_stages(20), (10, 20), trial.number, checkpoint=checkpoint)
 
 
 def new_search(

@@ -1,0 +1,50 @@
+"""Training losses by name: from (N, C, H, W) output and target to a number that falls as they become alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+MU = 5000.0  # of the mu-law that the HDR challenges compress with
+
+
+def charbonnier(output: Tensor, target: Tensor) -> Tensor:
+    """Mean of sqrt(difference^2 + 1e-6): L1, smooth at 0."""
+    return ((output - target).square() + 1e-6).sqrt().mean()
+
+
+def negative_psnr(output: Tensor, target: Tensor) -> Tensor:
+    """Minus the images' mean PSNR in dB for a peak of 1: HINet's loss (https://arxiv.org/abs/2105.06086)."""
+    errors = (output - target).square().mean(dim=(1, 2, 3))
+    return 10 / math.log(10) * (errors + 1e-8).log().mean()
+
+
+def mu_law(x: Tensor) -> Tensor:
+    """log(1 + 5000 x) / log(1 + 5000): [0, 1] to [0, 1]; below 0 it goes on with the slope at 0."""
+    compressed = torch.log1p(MU * x.clamp_min(0)) / math.log1p(MU)
+    return compressed + x.clamp_max(0) * (MU / math.log1p(MU))
+
+
+def mu_l1(output: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute error after the mu-law: for linear HDR images in [0, 1]."""
+    return functional.l1_loss(mu_law(output), mu_law(target))
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "l1": functional.l1_loss,
+    "l2": functional.mse_loss,
+    "charbonnier": charbonnier,
+    "psnr": negative_psnr,
+    "mu_l1": mu_l1,
+}
+
+
+def total_loss(name: str, outputs: Tensor | tuple[Tensor, ...], target: Tensor) -> Tensor:
+    """The loss in float32; of a network with several stages' outputs, the sum over them."""
+    stages = outputs if isinstance(outputs, tuple) else (outputs,)
+    losses = [LOSSES[name](output.float(), target) for output in stages]
+    return torch.stack(losses).sum() if len(losses) > 1 else losses[0]
