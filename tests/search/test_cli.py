@@ -157,7 +157,7 @@ BAD = {
         ),
         "Widen the budget",
     ),
-    "unknown block": (("search", *LIMIT, "--blocks", "rfbd"), "did you mean 'rfdb'"),
+    "unknown block": (("search", *LIMIT, "--blocks", "rfdbb"), "did you mean 'rfdb'"),
     "unknown strategy": (("search", *LIMIT, "--strategy", "tp"), "did you mean 'tpe'"),
     "unknown space": (("search", *LIMIT, "--space", "sr-al"), "did you mean 'sr-all'"),
     "unknown task": (("search", *LIMIT, "--task", "sr-x5"), "did you mean 'sr-x"),

@@ -37,7 +37,7 @@ def test_a_limit_given_as_a_flag_replaces_the_files_of_either_kind(tmp_path: Pat
         ({"gmacs": "0.1:inf"}, "a band A:B needs"),
         ({"max_gmacs": 1, "seed": 2**40}, "seed: Input should be less than"),
         ({"max_gmacs": 1, "seed": 1.5}, "seed: Input should be a valid integer"),
-        ({"max_gmacs": 1, "objective": "ssim"}, "objective: Input should be 'psnr_y' or 'psnr_rgb'"),
+        ({"max_gmacs": 1, "objective": "ssim"}, "objective: of sr-x4 it is one of psnr_y, psnr_rgb"),
     ],
 )
 def test_what_does_not_fit_is_named(said: dict, message: str) -> None:
