@@ -5,6 +5,7 @@ Needs torch; nothing that only reads results imports this module.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
 import os
@@ -14,7 +15,7 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import onnx
@@ -24,14 +25,18 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from spaces.architecture import Architecture
+from spaces.attention import ESA_MINIMUM_SIZE
 from spaces.build import build
+from spaces.convolutions import merge
 from spaces.parts import Network
+from spaces.sizes import SizeRequirements
 from spaces.task import Task
 
 Format = Literal["onnx", "pt2", "safetensors"]
 FORMATS: tuple[Format, ...] = ("onnx", "pt2", "safetensors")
 MAX_ERROR = 1e-4
-# Below this torch.export specialises ESA's pooling; smaller inputs are padded by the caller.
+# Below this torch.export specialises ESA's pooling; smaller inputs are padded by the caller. Where ESA runs on a
+# map that is smaller than the input, it is as many times more.
 MINIMUM_SIZE = 24
 CHECK_SIZES = ((24, 24), (37, 53), (64, 48))
 # What is written beside an export.
@@ -119,7 +124,9 @@ def export(
     """Write the network as a file, run that file at three sizes, and keep it if it agrees.
 
     ``onnx`` and ``pt2`` take (1, C, H, W) float32 in [0, 1] with any H and W of at least ``minimum_size``
-    (both multiples of ``multiple_of``) and give the output unclamped. ``safetensors`` holds the weights.
+    (both multiples of ``multiple_of``) and give the output unclamped; convolutions that train in a richer form
+    are merged in them (``spaces.convolutions``). ``safetensors`` holds the weights as trained, which is the form
+    that the architecture describes.
     The architecture's JSON is in the file's metadata (not in ``pt2``) and beside it, as ``m.json`` for ``m.onnx``.
 
     Raises:
@@ -130,10 +137,11 @@ def export(
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.part")
     needs = network.size_requirements
-    low, _ = needs.padded(MINIMUM_SIZE, MINIMUM_SIZE)
-    sizes = tuple(needs.padded(h, w) for h, w in CHECK_SIZES)
+    low = _smallest(needs)
+    sizes = tuple(needs.padded(h * low // MINIMUM_SIZE, w * low // MINIMUM_SIZE) for h, w in CHECK_SIZES)
+    written = network if form == "safetensors" else cast(Network, merge(copy.deepcopy(network)))
     try:
-        run = _WRITERS[form](network, architecture, task, partial, low)
+        run = _WRITERS[form](written, architecture, task, partial, low)
         with torch.inference_mode():
             # numpy's max keeps a NaN, Python's may lose it.
             worst = float(np.max([_difference(network, run, task, size) for size in sizes]))
@@ -157,6 +165,12 @@ def export(
         low,
         needs.multiple_of,
     )
+
+
+def _smallest(needs: SizeRequirements) -> int:
+    """The least height and width that a file may be asked for."""
+    side = max(MINIMUM_SIZE, -(-needs.minimum * MINIMUM_SIZE // ESA_MINIMUM_SIZE))
+    return needs.padded(side, side)[0]
 
 
 Run = Callable[[Tensor], Tensor]

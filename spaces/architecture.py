@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import MISSING, Field, dataclass, fields
 from importlib import import_module
 from typing import Any, ClassVar
@@ -33,6 +34,25 @@ class Block:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "options", tuple(sorted(self.options)))
+        if "kind" in dict(self.options):
+            raise ValueError("an option can't be named 'kind': that is the block's own key")
+
+    def __str__(self) -> str:
+        """``kind`` or ``kind(option=value,...)``, which ``parse`` reads."""
+        options = ",".join(f"{name}={json.dumps(value)}" for name, value in self.options)
+        return f"{self.kind}({options})" if options else self.kind
+
+    @classmethod
+    def parse(cls, text: str) -> Block:
+        """A block from ``kind`` or ``kind(option=value,...)``: values are integers, true, false or names.
+
+        Raises: ValueError: for another form.
+        """
+        found = re.fullmatch(r"\s*(\w+)\s*(?:\((.*)\))?\s*", text)
+        options = [part.partition("=") for part in (found[2] or "").split(",") if part] if found else []
+        if found is None or not all(name.strip() and value.strip() for name, _, value in options):
+            raise ValueError(f"a block is KIND or KIND(OPTION=VALUE,...), got '{text}'")
+        return cls(found[1], tuple((name.strip(), _value(value.strip())) for name, _, value in options))
 
     def to_data(self) -> Any:
         """The kind's name, or a dict of kind and options."""
@@ -144,6 +164,12 @@ def _blocks(value: Any, name: str) -> tuple[Block, ...]:
     if not isinstance(value, list) or not value:
         raise ValueError(f"'{name}' is a list of blocks, got {json.dumps(value)}")
     return tuple(Block.from_data(v) for v in value)
+
+
+def _value(text: str) -> Leaf:
+    if re.fullmatch(r"\d+", text):
+        return int(text)
+    return {"true": True, "false": False}.get(text.lower(), text.strip('"'))
 
 
 def _leaf(value: Any, what: str) -> Leaf:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from math import gcd
 from typing import Any
 
 import torch
 from torch import nn
 
+from spaces.convolutions import merge
 from spaces.cost import Cost, count
 from spaces.sizes import SizeRequirements
 
@@ -23,23 +25,38 @@ class Part:
         arguments: Positional arguments of ``create``.
         channels: Channels of its input.
         options: Keyword arguments of ``create``.
+        shrink, enlarge: Its input map is ``enlarge / shrink`` times as high and wide as the network's input.
     """
 
     create: Callable[..., nn.Module]
     arguments: tuple[Any, ...]
     channels: int
     options: tuple[tuple[str, Any], ...] = ()
+    shrink: int = 1
+    enlarge: int = 1
 
     def build(self) -> nn.Module:
         """A new module."""
         return self.create(*self.arguments, **dict(self.options))
 
+    def map_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of its input map, for a network input of (height, width) that fits."""
+        return height * self.enlarge // self.shrink, width * self.enlarge // self.shrink
+
+    def needs(self, module: nn.Module) -> SizeRequirements:
+        """What its module's own requirements, and whole numbers of pixels, ask of the network's input."""
+        own = size_requirements(module)
+        step = self.shrink * own.multiple_of
+        return SizeRequirements(
+            minimum=-(-own.minimum * self.shrink // self.enlarge), multiple_of=step // gcd(step, self.enlarge)
+        )
+
 
 @lru_cache(maxsize=65536)
 def part_on_meta(part: Part) -> nn.Module:
-    """The part's module on the meta device: shapes without memory; built once, then remembered."""
+    """The part's module on the meta device, in its merged form: shapes without memory; built once."""
     with torch.device("meta"):
-        return part.build()
+        return merge(part.build())
 
 
 @lru_cache(maxsize=65536)
@@ -60,8 +77,8 @@ def size_requirements(module: nn.Module) -> SizeRequirements:
 
 @lru_cache(maxsize=65536)
 def part_sizes(part: Part) -> SizeRequirements:
-    """What the part needs of its input's size."""
-    return size_requirements(part_on_meta(part))
+    """What the part needs of the size of the network's input."""
+    return part.needs(part_on_meta(part))
 
 
 class Network(nn.Module):
@@ -75,11 +92,14 @@ class Network(nn.Module):
 
     def __init__(self, parts: Mapping[str, Part]):
         super().__init__()
+        needs = SizeRequirements()
         for name, part in parts.items():
             parent, _, leaf = name.rpartition(".")
             owner = self._child(parent) if parent else self
-            owner.add_module(leaf, part.build())
-        self.size_requirements = size_requirements(self)
+            module = part.build()
+            owner.add_module(leaf, module)
+            needs = needs & part.needs(module)
+        self.size_requirements = needs
 
     def _child(self, name: str) -> nn.Module:
         if name not in self._modules:

@@ -92,6 +92,36 @@ def test_stored_text_and_digests_never_change() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "block",
+    [
+        Block("ghost"),
+        Block("recursive", (("block", "rfdb"), ("times", 2))),
+        Block("hin", (("on", True), ("off", False))),
+    ],
+    ids=str,
+)
+def test_a_block_is_read_from_its_text(block: Block) -> None:
+    assert Block.parse(str(block)) == block
+
+
+def test_a_block_is_read_without_quotes_and_with_spaces() -> None:
+    assert Block.parse(" recursive( block=rfdb, times = 2 ) ") == Block(
+        "recursive", (("block", "rfdb"), ("times", 2))
+    )
+
+
+@pytest.mark.parametrize("text", ["", "rfdb(", "rfdb(3)", "rfdb(a=)", "rf db", "rfdb(a=1))x"])
+def test_what_is_no_block_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"a block is KIND or KIND\(OPTION=VALUE"):
+        Block.parse(text)
+
+
+def test_an_option_cannot_be_named_kind() -> None:
+    with pytest.raises(ValueError, match="can't be named 'kind'"):
+        Block("recursive", (("kind", "rfdb"),))
+
+
 def test_defaults_are_left_out() -> None:
     spelled = Chain(
         8,
@@ -142,8 +172,8 @@ def test_defaults_are_left_out() -> None:
             '{"topology":"chain","width":8,"blocks":["ghost"],"feature_skip":1}',
             "'feature_skip' is of type bool",
         ),
-        ('{"topology":"chain","width":8,"blocks":["ghost"],"fusion":"cat"}', "plain, concat, got 'cat'"),
-        ('{"topology":"chain","width":8,"blocks":["ghost"],"image_skip":"cubic"}', "bilinear, got 'cubic'"),
+        ('{"topology":"chain","width":8,"blocks":["ghost"],"fusion":"cat"}', "concat, backward, got 'cat'"),
+        ('{"topology":"chain","width":8,"blocks":["ghost"],"image_skip":"cubic"}', "bicubic, got 'cubic'"),
         ('{"topology":"chain","width":8,"blocks":["ghost"],"value_range":0}', "'value_range' is at least 1"),
     ],
 )
@@ -155,7 +185,7 @@ def test_bad_json_is_refused_with_what_was_expected(text: str, message: str) -> 
 @pytest.mark.parametrize(
     ("chain", "message"),
     [
-        (Chain(8, (Block("rfbd"),)), "unknown block 'rfbd': did you mean 'rfdb'"),
+        (Chain(8, (Block("rfdbb"),)), "unknown block 'rfdbb': did you mean 'rfdb'"),
         (Chain(8, (Block("ghost"),), Block("pixelshufle")), "did you mean 'pixelshuffle'"),
         (Chain(8, (Block("ghost"),), activation="rellu"), "unknown activation 'rellu': did you mean 'relu'"),
         (Chain(8, (Block("rfdb", (("distiled", 3),)),)), "unknown option .*did you mean 'distilled'"),
@@ -189,7 +219,7 @@ def test_impossible_sizes_are_refused_by_build_and_by_costing(
 
 def test_unknown_baseline_is_refused_with_the_nearest() -> None:
     with pytest.raises(ValueError, match="did you mean 'rfdn'"):
-        baseline("rfnd")
+        baseline("rfdnn")
 
 
 def test_label_counts_the_blocks() -> None:

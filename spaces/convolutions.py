@@ -1,0 +1,271 @@
+"""Convolutions that train in a richer form and are deployed as one plain convolution.
+
+``acb``: "ACNet: Strengthening the Kernel Skeletons for Powerful CNN via Asymmetric Convolution Blocks", Ding et
+al., ICCV 2019, https://arxiv.org/abs/1908.03930; original code https://github.com/DingXiaoH/ACNet (MIT).
+Deviations: by default no batch normalisation, as in super-resolution (team AiriA_CG of AIM 2020,
+https://arxiv.org/abs/2009.06943). The kernels then add up before the convolution, not their outputs after it:
+the same function and gradient for one convolution's work instead of three.
+
+``basis``: the multi-kernel merging of team UESTC-MediaLab in AIM 2020 (https://arxiv.org/abs/2009.06943); from the
+text, no code is public. Deviations: what happens to the old bases when a stage adds new ones isn't stated; here the
+merged kernel stays what it was (``KernelBasisConvolution.add_bases``). Biases are merged as kernels are and start
+at zero.
+
+The cost of an architecture is that of its merged form: ``spaces.parts`` merges before it counts,
+``results.export`` before it writes ONNX or PT2.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from functools import partial
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from spaces.registry import UnknownNameError
+
+BASES = 3  # UESTC-MediaLab's first stage
+
+
+class MergeableConvolution(nn.Module):
+    """A size-keeping convolution (N, in_channels, H, W) to (N, out_channels, H, W) with a single-kernel form.
+
+    Args:
+        kernel: Side of the kernel in pixels, odd.
+        groups: As of ``nn.Conv2d``.
+
+    Raises: ValueError: for an even kernel.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int = 3, *, groups: int = 1):
+        super().__init__()
+        _check_odd(kernel)
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.kernel, self.groups = kernel, groups
+
+    @abstractmethod
+    def merged_tensors(self) -> tuple[Tensor, Tensor]:
+        """The one kernel (out_channels, in_channels / groups, kernel, kernel) and bias (out_channels,)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, bias = self.merged_tensors()
+        return functional.conv2d(x, weight, bias, padding=self.kernel // 2, groups=self.groups)
+
+    @torch.no_grad()
+    def merged(self) -> nn.Conv2d:
+        """A plain convolution that does what this one does in evaluation mode; also on the meta device."""
+        weight, bias = self.merged_tensors()
+        plain = nn.utils.skip_init(
+            nn.Conv2d,
+            self.in_channels,
+            self.out_channels,
+            self.kernel,
+            padding=self.kernel // 2,
+            groups=self.groups,
+            device=weight.device,
+            dtype=weight.dtype,
+        )
+        plain.weight.copy_(weight)
+        plain.bias.copy_(bias)
+        plain.requires_grad_(any(p.requires_grad for p in self.parameters()))
+        return plain.train(self.training)
+
+
+class AsymmetricConvolution(MergeableConvolution):
+    """A square, a vertical (kernel x 1) and a horizontal (1 x kernel) convolution, added up (ACNet).
+
+    Args:
+        normalised: Each of the three is followed by its own batch normalisation and has no bias, as in ACNet's
+            image classifiers; the merged form then uses the running statistics.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int = 3,
+        *,
+        groups: int = 1,
+        normalised: bool = False,
+    ):
+        super().__init__(in_channels, out_channels, kernel, groups=groups)
+        self.normalised = normalised
+        make = partial(nn.Conv2d, in_channels, out_channels, groups=groups, bias=not normalised)
+        self.square_conv = make(kernel, padding=kernel // 2)
+        self.ver_conv = make((kernel, 1), padding=(kernel // 2, 0))
+        self.hor_conv = make((1, kernel), padding=(0, kernel // 2))
+        if normalised:
+            self.square_bn = nn.BatchNorm2d(out_channels)
+            self.ver_bn = nn.BatchNorm2d(out_channels)
+            self.hor_bn = nn.BatchNorm2d(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.normalised:
+            return super().forward(x)
+        square, vertical = self.square_bn(self.square_conv(x)), self.ver_bn(self.ver_conv(x))
+        return square + vertical + self.hor_bn(self.hor_conv(x))
+
+    def merged_tensors(self) -> tuple[Tensor, Tensor]:
+        square, bias_square = self._folded("square")
+        vertical, bias_vertical = self._folded("ver")
+        horizontal, bias_horizontal = self._folded("hor")
+        far = self.kernel // 2
+        weight = square + functional.pad(vertical, (far, far)) + functional.pad(horizontal, (0, 0, far, far))
+        return weight, bias_square + bias_vertical + bias_horizontal
+
+    def _folded(self, name: str) -> tuple[Tensor, Tensor]:
+        """Kernel and bias of one of the three, its normalisation included."""
+        convolution = cast(nn.Conv2d, self.get_submodule(f"{name}_conv"))
+        if convolution.bias is not None:
+            return convolution.weight, convolution.bias
+        norm = cast(nn.BatchNorm2d, self.get_submodule(f"{name}_bn"))
+        mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
+        gain = norm.weight / torch.sqrt(variance + norm.eps)
+        return convolution.weight * gain.reshape(-1, 1, 1, 1), norm.bias - mean * gain
+
+
+class KernelBasisConvolution(MergeableConvolution):
+    """One kernel merged from several bases in each forward pass (UESTC-MediaLab).
+
+    ``weight`` is (bases * out_channels, in_channels / groups, kernel, kernel), one basis after the other, because
+    torch's channels-last format takes four dimensions only; ``bias`` is (bases, out_channels). The merged kernel is
+    the bases' sum weighted by ``coefficients``, (bases,), which start at 1 / bases.
+
+    Args:
+        bases: How many, at least 1.
+        learned: The coefficients are trained; otherwise they stay 1 / bases, as published.
+
+    Raises: ValueError: for no basis.
+    """
+
+    coefficients: Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int = 3,
+        *,
+        groups: int = 1,
+        bases: int = BASES,
+        learned: bool = False,
+    ):
+        super().__init__(in_channels, out_channels, kernel, groups=groups)
+        if bases < 1:
+            raise ValueError(f"'bases' is at least 1, got {bases}")
+        self.weight = nn.Parameter(_random_bases(self._shape(bases)))
+        self.bias = nn.Parameter(torch.zeros(bases, out_channels))
+        start = torch.full((bases,), 1 / bases)
+        if learned:
+            self.coefficients = nn.Parameter(start)
+        else:
+            self.register_buffer("coefficients", start)
+
+    def merged_tensors(self) -> tuple[Tensor, Tensor]:
+        bases = self.weight.unflatten(0, (len(self.coefficients), self.out_channels))
+        return _weighted(self.coefficients, bases).sum(0), _weighted(self.coefficients, self.bias).sum(0)
+
+    def _shape(self, bases: int) -> tuple[int, ...]:
+        return bases, self.out_channels, self.in_channels // self.groups, self.kernel, self.kernel
+
+    @torch.no_grad()
+    def add_bases(self, number: int) -> None:
+        """Add random bases, as a later stage of training does, and leave the merged kernel as it is.
+
+        All coefficients become 1 / (old + number), as published. That alone would change the merged kernel, so
+        each old basis is scaled to keep its part, and the new bases' sum is taken off the old ones in equal
+        shares: the new directions count for the training from here on, not for the output now. The parameters
+        are new tensors: make the optimiser and any average of the weights anew. Their shapes are then no longer
+        the architecture's, so keep the merged weights.
+
+        Raises: ValueError: if ``number`` is below 1.
+        """
+        if number < 1:
+            raise ValueError(f"expected at least 1 new basis, got {number}")
+        old = len(self.coefficients)
+        fresh = _random_bases(self._shape(number)).to(self.weight)
+        scale = (old + number) * self.coefficients
+        kept = _weighted(scale, self.weight.unflatten(0, (old, -1)))
+        kept = kept - fresh.unflatten(0, (number, -1)).sum(0) / old
+        biases = torch.cat((_weighted(scale, self.bias), self.bias.new_zeros(number, self.out_channels)))
+        weights = torch.cat((kept.flatten(0, 1), fresh))
+        self.weight = nn.Parameter(weights, requires_grad=self.weight.requires_grad)
+        self.bias = nn.Parameter(biases, requires_grad=self.bias.requires_grad)
+        equal = self.coefficients.new_full((old + number,), 1 / (old + number))
+        if isinstance(self.coefficients, nn.Parameter):
+            equal = nn.Parameter(equal, requires_grad=self.coefficients.requires_grad)
+        self.coefficients = equal
+
+
+def plain_convolution(in_channels: int, out_channels: int, kernel: int = 3, *, groups: int = 1) -> nn.Module:
+    """A plain size-keeping convolution.
+
+    Raises: ValueError: for an even kernel.
+    """
+    _check_odd(kernel)
+    return nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, groups=groups)
+
+
+_CONVOLUTIONS: dict[str, Callable[..., nn.Module]] = {
+    "plain": plain_convolution,
+    "acb": AsymmetricConvolution,
+    "basis": KernelBasisConvolution,
+}
+CONVOLUTION_NAMES = tuple(_CONVOLUTIONS)
+
+
+def make_convolution(
+    name: str, in_channels: int, out_channels: int, kernel: int = 3, *, groups: int = 1
+) -> nn.Module:
+    """A new size-keeping convolution (N, in_channels, H, W) to (N, out_channels, H, W), with bias.
+
+    Args:
+        name: One of ``CONVOLUTION_NAMES``; all of one shape cost the same once merged.
+        kernel: Side in pixels, odd.
+
+    Raises:
+        UnknownNameError: for another name.
+        ValueError: for an even kernel.
+    """
+    if name not in _CONVOLUTIONS:
+        raise UnknownNameError("convolution", name, list(_CONVOLUTIONS))
+    return _CONVOLUTIONS[name](in_channels, out_channels, kernel, groups=groups)
+
+
+def merge(module: nn.Module) -> nn.Module:
+    """The module with every mergeable convolution in it replaced, in place, by its plain form.
+
+    A convolution that is used in several places stays shared. A module that is itself mergeable isn't
+    changed; its plain form is returned.
+    """
+    return _merge(module, {})
+
+
+def _merge(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
+    if module not in done:
+        done[module] = module.merged() if isinstance(module, MergeableConvolution) else module
+        for name, child in module._modules.items() if done[module] is module else ():
+            if child is not None:
+                module._modules[name] = _merge(child, done)
+    return done[module]
+
+
+def _random_bases(shape: tuple[int, ...]) -> Tensor:
+    """Xavier-uniform bases, one after the other along the first dimension."""
+    bases = torch.empty(shape)
+    for basis in bases:
+        nn.init.xavier_uniform_(basis)
+    return bases.flatten(0, 1)
+
+
+def _weighted(coefficients: Tensor, tensors: Tensor) -> Tensor:
+    return coefficients.reshape(-1, *[1] * (tensors.ndim - 1)) * tensors
+
+
+def _check_odd(kernel: int) -> None:
+    if kernel % 2 == 0:
+        raise ValueError(f"expected an odd kernel, which keeps the size, got {kernel}")
