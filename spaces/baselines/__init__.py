@@ -51,7 +51,8 @@ class Published:
         checkpoint: File name of the official weights; empty if they aren't public.
         checkpoint_sha256: Their SHA-256.
         renames: (regular expression, replacement): applied in order, turns the names of the official
-            checkpoint's tensors into ours.
+            checkpoint's tensors into ours; a name that they turn to nothing is of a tensor that isn't used, and
+            is left out.
         notes: Where it differs from what was published, and why; a sentence each.
     """
 

@@ -40,6 +40,7 @@ class _Distillation(nn.Module):
         attention: int,
         act: nn.Module,
         conv: Callable[[int, int], nn.Module],
+        skips: bool = True,
     ):
         super().__init__()
         distilled = distilled or width // 2
@@ -53,12 +54,13 @@ class _Distillation(nn.Module):
         self.c5 = nn.Conv2d(4 * distilled, width, 1)
         self.act = act
         self.esa = ESA(width, attention or width // 4, conv)
+        self._skips = skips
 
     def forward(self, x: Tensor) -> Tensor:
         distilled = []
         for distil, refine in ((self.c1_d, self.c1_r), (self.c2_d, self.c2_r), (self.c3_d, self.c3_r)):
             distilled.append(self.act(distil(x)))
-            x = self.act(refine(x) + x)
+            x = self.act(refine(x) + x if self._skips else refine(x))
         distilled.append(self.act(self.c4(x)))
         return self.esa(self.c5(torch.cat(distilled, dim=1)))
 
@@ -70,11 +72,21 @@ class RFDB(_Distillation):
     Args:
         distilled: Channels of each distilled map; 0 for width // 2.
         attention: Channels inside ESA; 0 for width // 4.
+        skips: The refining convolutions have a skip each; a trained kernel can take it up, as in team MegSR's
+            pruned RFDN (NTIRE 2022), at the same cost.
     """
 
-    def __init__(self, width: int, *, activation: str = "paper", distilled: int = 0, attention: int = 0):
+    def __init__(
+        self,
+        width: int,
+        *,
+        activation: str = "paper",
+        distilled: int = 0,
+        attention: int = 0,
+        skips: bool = True,
+    ):
         act = make_activation(activation, paper="lrelu0.05")
-        super().__init__(width, distilled, attention, act, convolution3x3)
+        super().__init__(width, distilled, attention, act, convolution3x3, skips)
 
 
 @BLOCKS.add("efficient_rfdb")
