@@ -7,11 +7,10 @@ import tomllib
 from collections.abc import Mapping
 from math import inf
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -21,6 +20,7 @@ from pydantic import (
 
 from evaluators.recipe import Loss
 from evaluators.tasks import get_task
+from spaces.catalog import list_names
 from spaces.measurement import Convention
 from spaces.registry import UnknownNameError
 
@@ -33,45 +33,29 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-def _integers(value: Any) -> Any:
-    return integers(value) if isinstance(value, str) else value
-
-
-def _names(value: Any) -> Any:
-    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
-
-
-Integers = Annotated[tuple[int, ...], BeforeValidator(_integers)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
-
-
 class SpaceSection(_Section):
     """What is searched: a named space (the task's own by default), or one with some of its lists changed.
 
     Which lists a space has, ``spaces.catalog`` says; one that it doesn't have is refused.
     """
 
+    model_config = ConfigDict(extra="allow", frozen=True)
+
     name: str = ""
-    blocks: Names | None = None
-    widths: Integers | None = None
-    depths: Integers | None = None
-    upsamplers: Names | None = None
-    fusions: Names | None = None
-    feature_skips: tuple[bool, ...] | None = None
-    image_skips: Names | None = None
-    activations: Names | None = None
-    attentions: Names | None = None
-    unshuffles: Integers | None = None
-    levels: Integers | None = None
-    stages: Integers | None = None
-    growths: Names | None = None
-    downs: Names | None = None
-    ups: Names | None = None
-    skips: Names | None = None
-    alignments: Names | None = None
-    down_widths: Integers | None = None
-    bounds: Integers | None = None
     per_position: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_lists(cls, said: Any) -> Any:
+        if not isinstance(said, Mapping):
+            return said
+        own = cls.model_fields
+        return {k: v if k in own else values(k, v) for k, v in said.items() if k in own or v is not None}
+
+    @property
+    def lists(self) -> dict[str, tuple[Any, ...]]:
+        """The lists that were changed."""
+        return dict(self.model_extra or {})
 
 
 class DataSection(_Section):
@@ -206,7 +190,7 @@ def resolve(said: Mapping[str, Any]) -> SearchConfig:
 
     Raises: ConfigError: for an unknown key (with the nearest) or a value that doesn't fit.
     """
-    known = _keys(SearchConfig)
+    known = [*_keys(SearchConfig), *(f"space.{name}" for name in list_names())]
     for key in said:
         if key not in known:
             raise ConfigError(str(UnknownNameError("configuration key", key, known)))
@@ -265,6 +249,24 @@ def resumed(study: Mapping[str, Any], said: Mapping[str, Any]) -> SearchConfig:
     if differing:
         raise ConfigError("the study can't be resumed with another setting:\n  " + "\n  ".join(differing))
     return resolve(_continued(study, said))
+
+
+def values(name: str, said: Any) -> tuple[Any, ...]:
+    """The values of a space's list: of integers ``8:64:4`` or ``8,16``, of names ``rfdb,ghost``, or a real list.
+
+    A comma inside parentheses belongs to a block's options: ``rfdb,recursive(block=ghost,times=2)``.
+
+    Raises: ValueError: for anything else.
+    """
+    if isinstance(said, str):
+        if re.match(r"[0-9 ]", said):
+            return integers(said.replace(" ", ""))
+        return tuple(part.strip() for part in re.split(r",(?![^(]*\))", said))
+    if isinstance(said, list | tuple) and all(type(v) in (int, str, bool) for v in said):
+        return tuple(said)
+    raise ValueError(
+        f"'{name}' is a list of integers, names or booleans, or text like '8:64' or 'rfdb,ghost', got {said!r}"
+    )
 
 
 def integers(text: str) -> tuple[int, ...]:

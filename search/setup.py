@@ -108,11 +108,7 @@ def prepare(config: SearchConfig) -> Setup:
     """
     task = get_task(config.task)
     section = config.space
-    space = named_space(
-        section.name,
-        per_position=section.per_position,
-        **section.model_dump(exclude={"name", "per_position"}),
-    )
+    space = named_space(section.name, per_position=section.per_position, **section.lists)
     low, high = config.band
     budget = Budget(task.interface, high, low, config.convention)
     budget.check(space)

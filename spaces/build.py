@@ -7,6 +7,7 @@ from importlib import import_module
 from spaces.architecture import Architecture
 from spaces.cost import Cost
 from spaces.parts import Network, Part, part_cost, part_sizes
+from spaces.rescaler import Rescaler
 from spaces.sizes import SizeRequirements
 from spaces.task import Task
 
@@ -14,15 +15,32 @@ from spaces.task import Task
 def build(architecture: Architecture, task: Task) -> Network:
     """A new network; its initial weights come from torch's global generator.
 
-    Raises: ValueError: for an unknown block, upsampler, activation or option, or a scale that the
-        upsampler doesn't have.
+    Raises: ValueError: for an unknown block, upsampler, activation or option, a scale that the
+        upsampler doesn't have, or a rescaling task and another topology than the rescaler.
     """
+    _check(architecture, task)
     return import_module(architecture.network_module).network(architecture, task)
 
 
 def parts(architecture: Architecture, task: Task) -> dict[str, Part]:
-    """The network's parts by name, in forward order."""
+    """The network's parts by name, in forward order.
+
+    Raises: ValueError: as ``build``.
+    """
+    _check(architecture, task)
     return import_module(architecture.network_module).parts(architecture, task)
+
+
+def _check(architecture: Architecture, task: Task) -> None:
+    """Nothing, unless the task stores a small image that the network would pass by.
+
+    Raises: ValueError: then.
+    """
+    if task.reduction != 1 and not isinstance(architecture, Rescaler):
+        raise ValueError(
+            f"task '{task.name}' wants a network that stores the image {task.reduction} times smaller in between; "
+            f"topology '{architecture.topology}' would copy its input. Use topology 'rescaler' (space 'rescale')"
+        )
 
 
 def part_costs(
@@ -38,7 +56,7 @@ def part_costs(
     """
     pieces = parts(architecture, task)
     height, width = _together(pieces).padded(*(size or task.cost_input[1:]))
-    return {name: part_cost(part, height, width) for name, part in pieces.items()}
+    return {name: part_cost(part, *part.map_size(height, width)) for name, part in pieces.items()}
 
 
 def size_requirements(architecture: Architecture, task: Task) -> SizeRequirements:

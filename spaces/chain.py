@@ -1,5 +1,8 @@
 """The chain topology: head, a chain of blocks, fusion, feature skip, upsampler, image skip.
 
+The trunk may run at a half or a quarter of the input's resolution: "FFDNet: Toward a Fast and Flexible Solution
+for CNN-Based Image Denoising", Zhang et al., 2018, https://arxiv.org/abs/1710.04026.
+
 Torch-free: the description and its decoding from genes. ``spaces.chain_network`` builds it.
 """
 
@@ -12,9 +15,22 @@ from typing import ClassVar
 
 from spaces.architecture import Architecture, Block, Leaf
 
-FUSIONS = ("plain", "concat")
-IMAGE_SKIPS = ("none", "nearest", "bilinear")
+FUSIONS = ("plain", "concat", "backward")
+IMAGE_SKIPS = ("none", "nearest", "bilinear", "bicubic")
+UNSHUFFLES = (1, 2, 4)
 MINIMUM_WIDTH, MAXIMUM_WIDTH = 4, 4096
+
+
+_ALLOWED: dict[str, tuple[Leaf, ...]] = {
+    "fusion": FUSIONS,
+    "image_skip": IMAGE_SKIPS,
+    "unshuffle": UNSHUFFLES,
+    "head_layers": (1, 2),
+}
+
+
+def _quoted(value: Leaf) -> str:
+    return f"'{value}'" if isinstance(value, str) else str(value)
 
 
 @dataclass(frozen=True)
@@ -26,12 +42,25 @@ class Chain(Architecture):
         blocks: The blocks in order, at least one.
         upsampler: How the trunk's features become the output.
         fusion: ``concat``: all blocks' outputs are concatenated and fused by a 1x1 convolution, as in
-            RFDN; ``plain``: the last block's output goes on.
+            RFDN; ``plain``: the last block's output goes on; ``backward``: from the last block to the first,
+            half of the channels come from what is fused so far and half from the block before, each by a 1x1
+            convolution, as in LatticeNet.
         feature_skip: A 3x3 convolution after the trunk, added to the head's features.
-        image_skip: What is added to the output: ``none``, or the input enlarged by ``nearest`` or ``bilinear``.
+        image_skip: What is added to the output: ``none``, or the input enlarged by ``nearest``, ``bilinear`` or
+            ``bicubic`` (torch's, a = -0.75). Only for tasks with as many input as output channels.
         activation: ``paper``: each part uses its paper's; another name: all parts use that one.
         head_activation: An activation after the head's convolution, as in MSRResNet.
         value_range: The network works on values in [0, value_range]; inputs and outputs stay in [0, 1].
+        attention: ``paper``: each block keeps its paper's; another name puts that gate after every block.
+        unshuffle: 1, 2 or 4: the head takes the input's pixels in groups of unshuffle^2 as channels, the trunk
+            runs at 1/unshuffle of the height and width, the upsampler enlarges by that much more, as in FFDNet.
+        convolution: Form of the head's and the trunk's 3x3 convolutions: ``plain``; ``weight_norm`` as in
+            MAFFSRN; ``blueprint``: 1x1 then depthwise, the head on four copies of the input, as in BSRN;
+            ``blueprint_bias``: with a bias after the 1x1 too, as in BSRN-S; or a form of ``spaces.convolutions``.
+        head_layers: 3x3 convolutions in the head, 1 or 2; two, without an activation between, as in LatticeNet.
+        trunk_convolution: The feature skip has its convolution; without it the trunk's output is added as it is.
+        mean_shift: 1x1 convolutions on input and output that start by subtracting and adding back the mean
+            colour of DIV2K, as in EDSR; for RGB only.
     """
 
     topology: ClassVar[str] = "chain"
@@ -46,6 +75,12 @@ class Chain(Architecture):
     activation: str = "paper"
     head_activation: bool = False
     value_range: int = 1
+    attention: str = "paper"
+    unshuffle: int = 1
+    convolution: str = "plain"
+    head_layers: int = 1
+    trunk_convolution: bool = True
+    mean_shift: bool = False
 
     def __post_init__(self) -> None:
         if self.width < MINIMUM_WIDTH:
@@ -56,9 +91,14 @@ class Chain(Architecture):
             raise ValueError("'blocks' holds at least one block, got none")
         if self.value_range < 1:
             raise ValueError(f"'value_range' is at least 1, got {self.value_range}")
-        for name, allowed in (("fusion", FUSIONS), ("image_skip", IMAGE_SKIPS)):
+        for name, allowed in _ALLOWED.items():
             if getattr(self, name) not in allowed:
-                raise ValueError(f"'{name}' is one of {', '.join(allowed)}, got '{getattr(self, name)}'")
+                listed = ", ".join(map(str, allowed))
+                raise ValueError(f"'{name}' is one of {listed}, got {_quoted(getattr(self, name))}")
+        if not self.trunk_convolution and not self.feature_skip:
+            raise ValueError(
+                "'trunk_convolution' false needs 'feature_skip' true: the convolution is part of it"
+            )
 
     @property
     def label(self) -> str:
@@ -75,9 +115,18 @@ class Chain(Architecture):
             "" if self.image_skip == "none" else f"{self.image_skip} skip",
             "" if self.activation == "paper" else self.activation,
             "head activation" if self.head_activation else "",
+            "" if self.attention == "paper" else f"{self.attention} gates",
+            "" if self.unshuffle == 1 else f"unshuffle {self.unshuffle}",
+            "" if self.convolution == "plain" else self.convolution.replace("_", " "),
+            "" if self.head_layers == 1 else "double head",
+            "" if self.trunk_convolution else "no trunk convolution",
+            "mean shift" if self.mean_shift else "",
         )
         said = [f"{len(self.blocks)}x{self.width} {counts}", self.upsampler.kind, *filter(None, unusual)]
         return ", ".join(said)
+
+
+_WIRING = ("fusion", "feature_skip", "image_skip", "activation", "attention", "unshuffle")
 
 
 def decode(genes: Mapping[str, Leaf]) -> Chain:
@@ -85,12 +134,12 @@ def decode(genes: Mapping[str, Leaf]) -> Chain:
 
     Genes: ``depth``, ``width``, then either ``block`` (one kind for all positions) or ``block_0``,
     ``block_1``, ... (a kind per position; those at or beyond ``depth`` don't matter), and optionally any
-    of ``upsampler``, ``fusion``, ``feature_skip``, ``image_skip``, ``activation``.
+    of ``upsampler``, ``fusion``, ``feature_skip``, ``image_skip``, ``activation``, ``attention``, ``unshuffle``.
     """
     depth = genes["depth"]
     assert isinstance(depth, int)
     kinds = [genes["block"] if "block" in genes else genes[f"block_{i}"] for i in range(depth)]
-    options = {n: genes[n] for n in ("fusion", "feature_skip", "image_skip", "activation") if n in genes}
+    options = {name: genes[name] for name in _WIRING if name in genes}
     if "upsampler" in genes:
         options["upsampler"] = Block(str(genes["upsampler"]))  # type: ignore[assignment]
     return Chain(width=genes["width"], blocks=tuple(Block(str(k)) for k in kinds), **options)  # type: ignore[arg-type]

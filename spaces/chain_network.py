@@ -9,47 +9,152 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spaces.activations import activation
+from spaces.attention import make_attention
 from spaces.blocks import BLOCKS
+from spaces.blueprint import BlueprintConv2d
 from spaces.chain import Chain
+from spaces.convolutions import CONVOLUTION_NAMES, make_convolution
 from spaces.parts import Network, Part
+from spaces.registry import UnknownNameError
 from spaces.task import Task
-from spaces.upsamplers import UPSAMPLERS
+from spaces.upsamplers import SCALES, UPSAMPLERS
+from spaces.weight_norm import WeightNormConv2d
 
 GLUE_ACTIVATION = "lrelu0.05"  # RFDN's, after the fusion
 HEAD_ACTIVATION = "lrelu0.1"  # MSRResNet's
+BACKWARD_ACTIVATION = "relu"  # LatticeNet's, in the backward fusion
+BLUEPRINT_COPIES = 4  # of the input, for a blueprint head: BSRN's
+MEAN_COLOUR = (0.4488, 0.4371, 0.4040)  # of DIV2K, as red, green, blue in [0, 1]
+_OWN_FORMS = ("weight_norm", "blueprint", "blueprint_bias")
 
 
-def _convolution(in_channels: int, out_channels: int, kernel: int) -> nn.Module:
-    return nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2)
+def convolution3x3(form: str, in_channels: int, out_channels: int) -> nn.Module:
+    """A new size-keeping 3x3 convolution of one of the chain's forms.
+
+    Raises: UnknownNameError: for another form.
+    """
+    if form == "weight_norm":
+        return WeightNormConv2d(in_channels, out_channels, 3)
+    if form.startswith("blueprint") and form in _OWN_FORMS:
+        return BlueprintConv2d(in_channels, out_channels, pointwise_bias=form == "blueprint_bias")
+    if form not in CONVOLUTION_NAMES:
+        raise UnknownNameError("convolution", form, [*CONVOLUTION_NAMES, *_OWN_FORMS])
+    return make_convolution(form, in_channels, out_channels)
 
 
-def _convolution_activation(
-    in_channels: int, out_channels: int, kernel: int, name: str, paper: str
-) -> nn.Module:
-    return nn.Sequential(_convolution(in_channels, out_channels, kernel), activation(name, paper=paper))
+class _Repeat(nn.Module):
+    """Copies of the input, one behind the other along the channels."""
+
+    def __init__(self, copies: int):
+        super().__init__()
+        self._copies = copies
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x] * self._copies, dim=1)
+
+
+def _head(in_channels: int, width: int, form: str, layers: int, act: str) -> nn.Module:
+    """The head's convolutions; ``act`` is empty for none after them. A lone convolution isn't wrapped."""
+    copies = BLUEPRINT_COPIES if form.startswith("blueprint") else 1
+    pieces: list[nn.Module] = [_Repeat(copies)] if copies > 1 else []
+    pieces.append(convolution3x3(form, in_channels * copies, width))
+    pieces.extend(convolution3x3(form, width, width) for _ in range(layers - 1))
+    if act:
+        pieces.append(activation(act, paper=HEAD_ACTIVATION))
+    return pieces[0] if len(pieces) == 1 else nn.Sequential(*pieces)
+
+
+def _concat_fusion(in_channels: int, width: int, act: str) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(in_channels, width, 1), activation(act, paper=GLUE_ACTIVATION))
+
+
+class _BackwardFusion(nn.Module):
+    """LatticeNet's: from the last of the concatenated maps to the first, halves meet by 1x1 convolutions."""
+
+    def __init__(self, width: int, maps: int, act: str):
+        super().__init__()
+        self._width = width
+        half = width // 2
+        self.fused = nn.ModuleList(nn.Conv2d(width, width - half, 1) for _ in range(maps - 1))
+        self.earlier = nn.ModuleList(nn.Conv2d(width, half, 1) for _ in range(maps - 1))
+        self.act = activation(act, paper=BACKWARD_ACTIVATION)
+
+    def forward(self, x: Tensor) -> Tensor:
+        *maps, fused = torch.split(x, self._width, dim=1)
+        for of_fused, of_earlier, earlier in zip(self.fused, self.earlier, reversed(maps), strict=True):
+            fused = torch.cat((self.act(of_fused(fused)), self.act(of_earlier(earlier))), dim=1)
+        return fused
+
+
+def _mean_shift(value_range: int, sign: int) -> nn.Module:
+    """A 1x1 convolution that starts by adding ``sign`` times the mean colour."""
+    shift = nn.Conv2d(3, 3, 1)
+    with torch.no_grad():
+        shift.weight.copy_(torch.eye(3).reshape(3, 3, 1, 1))
+        assert shift.bias is not None
+        shift.bias.copy_(sign * value_range * torch.tensor(MEAN_COLOUR))
+    return shift
+
+
+def _check(architecture: Chain, task: Task) -> None:
+    """Nothing, if the architecture can serve the task.
+
+    Raises: ValueError: else.
+    """
+    ins, outs = task.in_channels, task.out_channels
+    if architecture.image_skip != "none" and ins != outs:
+        raise ValueError(
+            f"task '{task.name}' has {ins} input and {outs} output channels, so the input can't be added to the "
+            f"output: 'image_skip' is none there, got '{architecture.image_skip}'"
+        )
+    if architecture.mean_shift and (ins, outs) != (3, 3):
+        raise ValueError(f"'mean_shift' is for RGB input and output, got {ins} and {outs} channels")
+    if task.scale * architecture.unshuffle not in SCALES:
+        raise ValueError(
+            f"scale {task.scale} of task '{task.name}' times 'unshuffle' {architecture.unshuffle} is "
+            f"{task.scale * architecture.unshuffle}: an upsampler enlarges by {', '.join(map(str, SCALES))}. "
+            "Choose a smaller 'unshuffle'."
+        )
 
 
 def parts(architecture: Chain, task: Task) -> dict[str, Part]:
-    """The network's parts by name, in forward order; all but the upsampler's output are at input size."""
-    width, act = architecture.width, architecture.activation
-    found: dict[str, Part] = {}
-    if architecture.head_activation:
-        head_arguments = (task.in_channels, width, 3, act, HEAD_ACTIVATION)
-        found["head"] = Part(_convolution_activation, head_arguments, task.in_channels)
-    else:
-        found["head"] = Part(_convolution, (task.in_channels, width, 3), task.in_channels)
-    for i, block in enumerate(architecture.blocks):
-        options = (("activation", act), *block.options)
-        found[f"blocks.{i}"] = Part(BLOCKS[block.kind].create, (width,), width, options)
-    if architecture.fusion == "concat":
-        wide = width * len(architecture.blocks)
-        found["fusion"] = Part(_convolution_activation, (wide, width, 1, act, GLUE_ACTIVATION), wide)
-    if architecture.feature_skip:
-        found["trunk_conv"] = Part(_convolution, (width, width, 3), width)
+    """The network's parts by name, in forward order.
+
+    Raises: ValueError: for an image skip or mean shift that the task's channels don't allow, or an
+        ``unshuffle`` that asks more of the upsampler than it can; as ``spaces.build.build`` else.
+    """
+    _check(architecture, task)
+    found = _trunk(architecture, task.in_channels * architecture.unshuffle**2)
     upsampler = architecture.upsampler
-    options = (("activation", act), *upsampler.options)
-    arguments = (width, task.out_channels, task.scale)
-    found["upsampler"] = Part(UPSAMPLERS[upsampler.kind].create, arguments, width, options)
+    options = (("activation", architecture.activation), *upsampler.options)
+    arguments = (architecture.width, task.out_channels, task.scale * architecture.unshuffle)
+    create = UPSAMPLERS[upsampler.kind].create
+    found["upsampler"] = Part(create, arguments, architecture.width, options, shrink=architecture.unshuffle)
+    if architecture.mean_shift:
+        value_range = architecture.value_range
+        found = {"mean_in": Part(_mean_shift, (value_range, -1), 3)} | found
+        found["mean_out"] = Part(_mean_shift, (value_range, 1), 3, enlarge=task.scale)
+    return found
+
+
+def _trunk(architecture: Chain, in_channels: int) -> dict[str, Part]:
+    """From the head to the trunk's convolution: all at 1/unshuffle of the input's height and width."""
+    a, width, shrink = architecture, architecture.width, architecture.unshuffle
+    head_activation = a.activation if a.head_activation else ""
+    head = (in_channels, width, a.convolution, a.head_layers, head_activation)
+    found = {"head": Part(_head, head, in_channels, shrink=shrink)}
+    for i, block in enumerate(a.blocks):
+        options = (("activation", a.activation), *block.options)
+        found[f"blocks.{i}"] = Part(BLOCKS[block.kind].create, (width,), width, options, shrink=shrink)
+        if a.attention != "paper":
+            found[f"gates.{i}"] = Part(make_attention, (a.attention, width), width, shrink=shrink)
+    wide = width * len(a.blocks)
+    if a.fusion == "concat":
+        found["fusion"] = Part(_concat_fusion, (wide, width, a.activation), wide, shrink=shrink)
+    if a.fusion == "backward" and len(a.blocks) > 1:
+        found["fusion"] = Part(_BackwardFusion, (width, len(a.blocks), a.activation), wide, shrink=shrink)
+    if a.feature_skip and a.trunk_convolution:
+        found["trunk_conv"] = Part(convolution3x3, (a.convolution, width, width), width, shrink=shrink)
     return found
 
 
@@ -59,7 +164,10 @@ def network(architecture: Chain, task: Task) -> Network:
 
 
 class ChainNetwork(Network):
-    """The module of a ``Chain``: (N, C, H, W) in [0, 1] to (N, C', scale*H, scale*W)."""
+    """The module of a ``Chain``: (N, C, H, W) in [0, 1] to (N, C', scale*H, scale*W).
+
+    H and W are multiples of the architecture's ``unshuffle``.
+    """
 
     def __init__(self, architecture: Chain, task: Task):
         super().__init__(parts(architecture, task))
@@ -72,38 +180,57 @@ class ChainNetwork(Network):
         """The restored image, not clamped."""
         a = self._architecture
         x = image * a.value_range if a.value_range != 1 else image
-        head = features = self.get_submodule("head")(x)
-        outputs = []
-        for block in cast(nn.ModuleList, self.get_submodule("blocks")):
-            features = block(features)
-            outputs.append(features)
-        if a.fusion == "concat":
-            features = self.get_submodule("fusion")(torch.cat(outputs, dim=1))
-        if a.feature_skip:
-            features = self.get_submodule("trunk_conv")(features) + head
-        y = self.get_submodule("upsampler")(features)
+        if a.mean_shift:
+            x = self.get_submodule("mean_in")(x)
+        if a.unshuffle != 1:
+            x = functional.pixel_unshuffle(x, a.unshuffle)
+        y = self.get_submodule("upsampler")(self._features(x))
+        if a.mean_shift:
+            y = self.get_submodule("mean_out")(y)
         if a.value_range != 1:
             y = y / a.value_range
         if a.image_skip != "none":
             y = y + enlarge(image, self._scale, a.image_skip)
         return y
 
+    def _features(self, x: Tensor) -> Tensor:
+        """What the trunk makes of the (unshuffled) input."""
+        a = self._architecture
+        head = features = self.get_submodule("head")(x)
+        outputs = []
+        for i, block in enumerate(cast(nn.ModuleList, self.get_submodule("blocks"))):
+            features = block(features)
+            if a.attention != "paper":
+                features = self.get_submodule(f"gates.{i}")(features)
+            outputs.append(features)
+        if "fusion" in self._modules:
+            features = self.get_submodule("fusion")(torch.cat(outputs, dim=1))
+        if "trunk_conv" in self._modules:
+            features = self.get_submodule("trunk_conv")(features)
+        return features + head if a.feature_skip else features
+
 
 @torch.no_grad()
 def _start_small(upsampler: nn.Module) -> None:
     """Scale the initial weights of the last convolution by 0.1, so that the network starts near its image skip.
 
+    An upsampler whose output is a sum of several convolutions names them in ``last``.
     Measured on the embedded photographs, 400 steps: +0.1 dB for RFDB and residual chains.
     """
-    last = [m for m in upsampler.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)][-1]
-    for parameter in last.parameters():
-        parameter.mul_(0.1)
+    layers = [m for m in upsampler.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+    names = getattr(upsampler, "last", ())
+    for layer in [upsampler.get_submodule(name) for name in names] or layers[-1:]:
+        for parameter in layer.parameters():
+            parameter.mul_(0.1)
 
 
 def enlarge(image: Tensor, scale: int, mode: str) -> Tensor:
-    """The image ``scale`` times larger by ``nearest`` or ``bilinear`` (half-pixel centres)."""
+    """The image ``scale`` times larger by ``nearest``, or by ``bilinear`` or ``bicubic`` (half-pixel centres)."""
     if scale == 1:
         return image
     if mode == "nearest":
         return functional.interpolate(image, scale_factor=float(scale), mode="nearest")
+    if mode == "bicubic":  # by size: torch.export refuses the factor
+        size = (scale * image.shape[-2], scale * image.shape[-1])
+        return functional.interpolate(image, size=size, mode=mode, align_corners=False)
     return functional.interpolate(image, scale_factor=float(scale), mode=mode, align_corners=False)

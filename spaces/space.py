@@ -17,8 +17,9 @@ from random import Random
 
 from spaces.activations import activation as make_activation
 from spaces.architecture import DIGEST_LENGTH, Architecture, Leaf
+from spaces.attention import ATTENTION_NAMES
 from spaces.blocks import BLOCKS
-from spaces.chain import FUSIONS, IMAGE_SKIPS, MAXIMUM_WIDTH, MINIMUM_WIDTH
+from spaces.chain import FUSIONS, IMAGE_SKIPS, MAXIMUM_WIDTH, MINIMUM_WIDTH, UNSHUFFLES
 from spaces.registry import UnknownNameError
 from spaces.upsamplers import UPSAMPLERS
 
@@ -131,6 +132,8 @@ def chain_space(
     feature_skips: Sequence[bool] = (True, False),
     image_skips: Sequence[str] = ("nearest", "bilinear", "none"),
     activations: Sequence[str] = ("paper",),
+    attentions: Sequence[str] = ("paper",),
+    unshuffles: Sequence[int] = (1,),
 ) -> Space:
     """A space of chains.
 
@@ -139,6 +142,11 @@ def chain_space(
         widths, depths: Increasing.
         per_position: The kind is chosen for each position; otherwise one kind for all.
         activations: ``paper`` leaves each part its own.
+        attentions: Gates after every block; ``paper`` for none but what the blocks have.
+        unshuffles: Increasing, of 1, 2 and 4: how much smaller than the input the trunk runs. For
+            super-resolution an upsampler must have the scale times the largest of them.
+
+    The choices ``attention`` and ``unshuffle`` are there only where their list isn't the default one.
 
     Raises: ValueError: for an unknown name in a list, an empty list, or a width below 4.
     """
@@ -148,10 +156,17 @@ def chain_space(
         UPSAMPLERS[kind]
     for act in activations:
         make_activation(act, paper="relu")
-    for noun, modes, known in (("fusion", fusions, FUSIONS), ("image skip", image_skips, IMAGE_SKIPS)):
+    for noun, modes, known in (
+        ("fusion", fusions, FUSIONS),
+        ("image skip", image_skips, IMAGE_SKIPS),
+        ("attention", attentions, ("paper", *ATTENTION_NAMES)),
+    ):
         for mode in modes:
             if mode not in known:
                 raise UnknownNameError(noun, mode, list(known))
+    unshuffles = tuple(sorted(set(unshuffles)))
+    if not set(unshuffles) <= set(UNSHUFFLES):
+        raise ValueError(f"an unshuffle is one of {', '.join(map(str, UNSHUFFLES))}, got {list(unshuffles)}")
     widths, depths = tuple(sorted(set(widths))), tuple(sorted(set(depths)))
     for noun, values, least, most in (
         ("width", widths, MINIMUM_WIDTH, MAXIMUM_WIDTH),
@@ -172,4 +187,8 @@ def chain_space(
         Choice("image_skip", tuple(image_skips)),
         Choice("activation", tuple(activations)),
     ]
+    if tuple(attentions) != ("paper",):
+        choices.append(Choice("attention", tuple(attentions)))
+    if unshuffles != (1,):
+        choices.append(Choice("unshuffle", unshuffles, ordered=True))
     return Space(name, tuple(choices))

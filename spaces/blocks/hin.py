@@ -3,8 +3,9 @@
 "HINet: Half Instance Normalization Network for Image Restoration", Chen et al., CVPR Workshops 2021,
 https://arxiv.org/abs/2105.06086; original code https://github.com/megvii-model/HINet (MIT).
 
-Deviations: in a chain the block keeps its width, where HINet's encoder changes it; an odd width normalises
-the smaller half. Statistics are those of the whole input, so a tile and the whole image differ slightly.
+Deviations: none in a U-Net whose blocks change the channels (``spaces.unet``); elsewhere the block keeps its
+width. An odd width normalises the smaller half. Statistics are those of the whole input, so a tile and the whole
+image differ slightly. HINet adds CSFF's features to the block's output; here the network does.
 """
 
 from __future__ import annotations
@@ -31,19 +32,39 @@ class HalfInstanceNorm(nn.Module):
         return torch.cat((self.norm(x[:, : self.normalised]), x[:, self.normalised :]), dim=1)
 
 
-@BLOCKS.add("hin")
-class HIN(nn.Module):
-    """3x3 convolution, half instance normalisation, 3x3 convolution, plus a 1x1 of the input (HINet)."""
+class _TwoConvolutions(nn.Module):
+    """What HINet's blocks share: two 3x3 convolutions with a norm between, plus a 1x1 of the input.
 
-    def __init__(self, width: int, *, activation: str = "paper"):
+    Args:
+        in_channels: Channels of the input; the width by default.
+    """
+
+    def __init__(self, width: int, in_channels: int | None, activation: str, norm: nn.Module):
         super().__init__()
-        self.conv_1 = nn.Conv2d(width, width, 3, padding=1)
-        self.norm = HalfInstanceNorm(width)
+        in_channels = in_channels or width
+        self.conv_1 = nn.Conv2d(in_channels, width, 3, padding=1)
+        self.norm = norm
         self.relu_1 = make_activation(activation, paper="lrelu0.2")
         self.conv_2 = nn.Conv2d(width, width, 3, padding=1)
         self.relu_2 = make_activation(activation, paper="lrelu0.2")
-        self.identity = nn.Conv2d(width, width, 1)
+        self.identity = nn.Conv2d(in_channels, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.relu_1(self.norm(self.conv_1(x)))
         return self.relu_2(self.conv_2(out)) + self.identity(x)
+
+
+@BLOCKS.add("hin")
+class HIN(_TwoConvolutions):
+    """3x3 convolution, half instance normalisation, 3x3 convolution, plus a 1x1 of the input (HINet)."""
+
+    def __init__(self, width: int, in_channels: int | None = None, *, activation: str = "paper"):
+        super().__init__(width, in_channels, activation, HalfInstanceNorm(width))
+
+
+@BLOCKS.add("double_conv")
+class DoubleConvolution(_TwoConvolutions):
+    """Two 3x3 convolutions with activations, plus a 1x1 of the input (HINet's decoder)."""
+
+    def __init__(self, width: int, in_channels: int | None = None, *, activation: str = "paper"):
+        super().__init__(width, in_channels, activation, nn.Identity())

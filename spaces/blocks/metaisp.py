@@ -7,7 +7,8 @@ Both: layer normalisation, 3x3 convolution and GELU give X; a 1x1 convolution gi
 predictor p gives N weights per image from X.
 MCCB mixes channels by the matrix M = sum_n p_n(X) phi_n, phi_n of shape (width, K).
 MSCB weighs pixels by the cosine between Y at the pixel and the vector V = sum_n p_n(X) eps_n, eps_n in R^K.
-A 1x1 projection follows, and the input is added.
+A 1x1 projection follows, and the input is added. A level of MetaISP's U-Net is a pair of both
+(``mccb_mscb``); ``spaces.baselines.metaisp`` is the network.
 
 Deviations and choices where the text is silent: K = width, N = 4; the predictor is global average pooling,
 a 1x1 convolution and a softmax; layer normalisation is over the channels of each pixel.
@@ -99,3 +100,19 @@ class MSCB(_Composed):
             y, dim=1, eps=NORM_EPSILON
         )
         return x + self.project((y * cosine).unflatten(2, x.shape[-2:]))
+
+
+@BLOCKS.add("mccb_mscb")
+class MetaPair(nn.Sequential):
+    """An MCCB and an MSCB in a row: a level of MetaISP.
+
+    Args:
+        channels: K of both; 0 for the width.
+        bases: N of both.
+    """
+
+    def __init__(self, width: int, *, activation: str = "paper", channels: int = 0, bases: int = 4):
+        super().__init__(
+            MCCB(width, activation=activation, channels=channels, bases=bases),
+            MSCB(width, activation=activation, channels=channels, bases=bases),
+        )

@@ -60,6 +60,11 @@ def space_names() -> list[str]:
     return sorted(_SPACES)
 
 
+def list_names() -> list[str]:
+    """Names of all lists that some space has."""
+    return sorted({name for space in space_names() for name in described(space).lists} - {"per_position"})
+
+
 def described(name: str) -> NamedSpace:
     """The entry of that name.
 

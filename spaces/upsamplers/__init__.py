@@ -13,12 +13,15 @@ from spaces.registry import Registry
 UPSAMPLERS: Registry[nn.Module] = Registry("upsampler", __name__)
 
 
-def stages(scale: int) -> tuple[int, ...]:
-    """Factors that multi-step upsamplers go through: x4 in two steps of 2, the others in one.
+_STAGES = {1: (), 2: (2,), 3: (3,), 4: (2, 2), 6: (3, 2), 8: (2, 2, 2)}
+SCALES = tuple(_STAGES)
 
-    Raises: ValueError: for a scale other than 1, 2, 3, 4.
+
+def stages(scale: int) -> tuple[int, ...]:
+    """Factors that multi-step upsamplers go through: their product is the scale.
+
+    Raises: ValueError: for a scale other than 1, 2, 3, 4, 6, 8.
     """
-    found = {1: (), 2: (2,), 3: (3,), 4: (2, 2)}.get(scale)
-    if found is None:
-        raise ValueError(f"an upsampler's scale is 1, 2, 3 or 4, got {scale}")
-    return found
+    if scale not in _STAGES:
+        raise ValueError(f"an upsampler's scale is 1, 2, 3, 4, 6 or 8, got {scale}")
+    return _STAGES[scale]

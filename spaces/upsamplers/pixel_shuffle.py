@@ -2,7 +2,8 @@
 
 "Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel Convolutional Neural
 Network", Shi et al., CVPR 2016, https://arxiv.org/abs/1609.05158. One step as in RFDN, two steps as in
-MSRResNet (AIM 2020 baseline, https://github.com/znsc/MSRResNet).
+MSRResNet (AIM 2020 baseline, https://github.com/znsc/MSRResNet). A second 3x3 convolution before the shuffle as
+in LatticeNet (https://github.com/ymff0592/super-resolution).
 
 Deviations: at scales 2 and 3 the stepwise form has a single step.
 """
@@ -17,16 +18,23 @@ from spaces.upsamplers import UPSAMPLERS, stages
 
 @UPSAMPLERS.add("pixelshuffle")
 class PixelShuffle(nn.Module):
-    """One 3x3 convolution to scale^2 times the output's channels, then pixel shuffle."""
+    """One 3x3 convolution to scale^2 times the output's channels, then pixel shuffle.
 
-    def __init__(self, width: int, out_channels: int, scale: int, *, activation: str = "paper"):
+    Args:
+        convolutions: 3x3 convolutions before the shuffle; all but the last keep the width, without activations.
+    """
+
+    def __init__(
+        self, width: int, out_channels: int, scale: int, *, activation: str = "paper", convolutions: int = 1
+    ):
         super().__init__()
         stages(scale)
+        self.before = nn.Sequential(*(nn.Conv2d(width, width, 3, padding=1) for _ in range(convolutions - 1)))
         self.conv = nn.Conv2d(width, out_channels * scale**2, 3, padding=1)
         self.shuffle = nn.PixelShuffle(scale)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.shuffle(self.conv(x))
+        return self.shuffle(self.conv(self.before(x)))
 
 
 @UPSAMPLERS.add("pixelshuffle_steps")

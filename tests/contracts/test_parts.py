@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from spaces.activations import NAMES, PAPER
 from spaces.blocks import BLOCKS
 from spaces.cost import CONVENTIONS, count
+from spaces.parts import size_requirements
 from spaces.registry import Entry
 from spaces.upsamplers import UPSAMPLERS
 
@@ -42,20 +43,23 @@ every_entry = pytest.mark.parametrize("case", ENTRIES, ids=str)
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 
 
-def image(width: int = WIDTH, size: tuple[int, int] = SIZES[0], *, batch: int = 1) -> Tensor:
-    return torch.rand(batch, width, *size, generator=torch.Generator().manual_seed(0))
+def image(case: Case, *, batch: int = 1) -> Tensor:
+    """An input of the first size, or of the next one that the part can take."""
+    size = size_requirements(case.make()).padded(*SIZES[0])
+    return torch.rand(batch, WIDTH, *size, generator=torch.Generator().manual_seed(0))
 
 
 def on_meta(case: Case, width: int, size: tuple[int, int]) -> tuple[nn.Module, Tensor]:
     with torch.device("meta"):
-        return case.make(width), torch.empty(1, width, *size)
+        part = case.make(width)
+        return part, torch.empty(1, width, *size_requirements(part).padded(*size))
 
 
 @every_case
 def test_every_parameter_gets_a_gradient(case: Case) -> None:
     torch.manual_seed(0)
     part = case.make()
-    output = part(image(batch=2))
+    output = part(image(case, batch=2))
     (output * torch.rand_like(output)).sum().backward()
     for name, parameter in part.named_parameters():
         assert parameter.grad is not None, name
@@ -72,7 +76,7 @@ def test_one_seed_gives_equal_weights_and_training_one_instance_leaves_the_other
     before = {name: tensor.clone() for name, tensor in second.state_dict().items()}
     assert all(torch.equal(tensor, before[name]) for name, tensor in first.state_dict().items())
     optimiser = torch.optim.SGD(first.parameters(), lr=0.1)
-    first(image()).square().sum().backward()
+    first(image(case)).square().sum().backward()
     optimiser.step()
     assert any(not torch.equal(tensor, before[name]) for name, tensor in first.state_dict().items())
     assert all(torch.equal(tensor, before[name]) for name, tensor in second.state_dict().items())
@@ -81,15 +85,15 @@ def test_one_seed_gives_equal_weights_and_training_one_instance_leaves_the_other
 @every_case
 def test_output_is_deterministic_and_the_same_in_training_and_evaluation(case: Case) -> None:
     part = case.make()
-    first = part(image())
-    assert torch.equal(part(image()), first)
-    assert torch.equal(part.eval()(image()), first)
+    first = part(image(case))
+    assert torch.equal(part(image(case)), first)
+    assert torch.equal(part.eval()(image(case)), first)
 
 
 @every_entry
 def test_images_of_a_batch_do_not_influence_each_other(case: Case) -> None:
     part = case.make()
-    images = image(batch=3)
+    images = image(case, batch=3)
     together = part(images)
     for i in range(3):
         torch.testing.assert_close(part(images[i : i + 1])[0], together[i])
@@ -98,8 +102,8 @@ def test_images_of_a_batch_do_not_influence_each_other(case: Case) -> None:
 @every_entry
 @pytest.mark.parametrize("name", [PAPER, *NAMES])
 def test_every_activation_works(case: Case, name: str) -> None:
-    output = case.make(activation=name)(image())
-    assert output.shape == case.make()(image()).shape
+    output = case.make(activation=name)(image(case))
+    assert output.shape == case.make()(image(case)).shape
     assert output.isfinite().all()
 
 
@@ -108,7 +112,7 @@ def test_paper_is_the_default_activation(case: Case) -> None:
     torch.manual_seed(2)
     default = case.make()
     torch.manual_seed(2)
-    assert torch.equal(case.make(activation=PAPER)(image()), default(image()))
+    assert torch.equal(case.make(activation=PAPER)(image(case)), default(image(case)))
 
 
 @every_entry

@@ -10,7 +10,7 @@ every_upsampler = pytest.mark.parametrize("kind", list(UPSAMPLERS))
 
 
 @every_upsampler
-@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+@pytest.mark.parametrize("scale", [1, 2, 3, 4, 6, 8])
 @pytest.mark.parametrize("width", [4, 7, 12])
 @pytest.mark.parametrize("size", [(17, 19), (16, 23)], ids=str)
 def test_output_is_scale_times_as_large(kind: str, scale: int, width: int, size: tuple[int, int]) -> None:
@@ -28,5 +28,5 @@ def test_works_at_its_minimum_size(kind: str) -> None:
 
 @every_upsampler
 def test_impossible_scale_is_refused(kind: str) -> None:
-    with pytest.raises(ValueError, match="scale is 1, 2, 3 or 4, got 5"):
+    with pytest.raises(ValueError, match="scale is 1, 2, 3, 4, 6 or 8, got 5"):
         UPSAMPLERS[kind].create(8, 3, 5)

@@ -6,11 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spaces.architecture import Architecture
+from spaces.attention import ATTENTION_NAMES
 from spaces.blocks import BLOCKS
+from spaces.budget import Budget
 from spaces.build import build, cost
 from spaces.catalog import named_space, space_names
 from spaces.catalog.sr import CARD_BLOCKS
-from spaces.chain import Chain
+from spaces.chain import FUSIONS, IMAGE_SKIPS, Chain
 from spaces.padding import run
 from spaces.parts import part_cost
 from spaces.space import Choice, Genotype, Space, chain_space
@@ -99,11 +101,15 @@ def test_genotype_of_another_space_is_refused(genes: Genotype, message: str) -> 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"blocks": ("rfbd",)}, "unknown block 'rfbd': did you mean 'rfdb'"),
+        ({"blocks": ("rfdbb",)}, "unknown block 'rfdbb': did you mean 'rfdb'"),
         ({"upsamplers": ("transposd",)}, "unknown upsampler 'transposd': did you mean 'transposed'"),
         ({"activations": ("paper", "sliu")}, "unknown activation 'sliu': did you mean 'silu'"),
         ({"fusions": ("concatenate",)}, "unknown fusion 'concatenate': did you mean 'concat'"),
         ({"image_skips": ("bilinaer",)}, "unknown image skip 'bilinaer': did you mean 'bilinear'"),
+        ({"attentions": ("paper", "pixle")}, "unknown attention 'pixle': did you mean 'pixel'"),
+        ({"unshuffles": (1, 3)}, r"an unshuffle is one of 1, 2, 4, got \[1, 3\]"),
+        ({"attentions": ()}, "choice 'attention' needs at least one value"),
+        ({"unshuffles": ()}, "choice 'unshuffle' needs at least one value"),
         ({"blocks": ()}, "needs at least one value"),
         ({"fusions": ()}, "choice 'fusion' needs at least one value"),
         ({"fusions": ("plain", "plain")}, "choice 'fusion' repeats a value"),
@@ -131,7 +137,8 @@ def test_named_spaces_offer_the_card_and_everything() -> None:
     assert {"sr-card", "sr-all"} <= set(space_names())
     assert CARD.by_name["block_0"].values == CARD_BLOCKS
     assert set(ALL.by_name["block_7"].values) == set(BLOCKS)
-    assert set(CARD.by_name["upsampler"].values) == set(ALL.by_name["upsampler"].values) == set(UPSAMPLERS)
+    offered = set(CARD.by_name["upsampler"].values)
+    assert offered == set(ALL.by_name["upsampler"].values) == set(UPSAMPLERS) - {"pixelshuffle_two_scale"}
 
 
 def test_one_kind_for_all_positions() -> None:
@@ -176,6 +183,8 @@ def test_size_counts_the_genotypes() -> None:
         {"feature_skips": (True,)},
         {"image_skips": ("none",)},
         {"activations": ("paper", "gelu")},
+        {"attentions": ("paper", "cea")},
+        {"unshuffles": (1, 2)},
     ],
     ids=str,
 )
@@ -210,3 +219,53 @@ def test_parts_are_traced_once_for_all_architectures() -> None:
         cost(SMALL.decode(SMALL.sample(random)), task)
     # Per width: the head, 2 blocks, the fusion at 2 depths, the trunk's convolution, 4 upsamplers.
     assert part_cost.cache_info().misses - before == 2 * (1 + 2 + 2 + 1 + 4)
+
+
+WIDE = chain_space(
+    "wide",
+    blocks=("ghost", "rfdb"),
+    widths=(4, 7, 12),
+    depths=(1, 2, 3),
+    fusions=FUSIONS,
+    image_skips=IMAGE_SKIPS,
+    activations=("paper", "gelu"),
+    attentions=("paper", *ATTENTION_NAMES),
+    unshuffles=(4, 1, 2),
+)
+
+
+def test_default_lists_add_no_choice() -> None:
+    """What keeps the digests of stored studies' spaces."""
+    given = chain_space(
+        "small", blocks=("ghost", "idle"), widths=(8, 12), depths=(1, 3), attentions=("paper",)
+    )
+    assert given.digest == SMALL.digest
+    assert {"attention", "unshuffle"}.isdisjoint(SMALL.by_name)
+    assert WIDE.by_name["unshuffle"] == Choice("unshuffle", (1, 2, 4), ordered=True)
+
+
+@given(st.fixed_dictionaries({choice.name: st.sampled_from(choice.values) for choice in WIDE}))
+def test_decoding_and_costing_never_fail_with_all_wirings(genes: Genotype) -> None:
+    WIDE.check(genes)
+    chain = WIDE.decode(genes)
+    assert isinstance(chain, Chain)
+    assert (chain.attention, chain.unshuffle) == (genes["attention"], genes["unshuffle"])
+    assert Architecture.from_json(chain.to_json()) == chain
+    widths = (4, 7, 12)
+    costs = [cost(WIDE.decode({**genes, "width": width}), TASK, size=(64, 64)).macs for width in widths]
+    assert costs == sorted(costs)
+
+
+@settings(max_examples=8)
+@given(SEEDS)
+def test_networks_with_all_wirings_build_and_run(seed: int) -> None:
+    network = build(WIDE.decode(WIDE.sample(Random(seed))), TASK)
+    assert run(network, torch.rand(1, 3, 9, 21), scale=2).shape == (1, 3, 18, 42)
+
+
+def test_budget_repairs_genotypes_with_the_new_choices() -> None:
+    budget = Budget(TASK, max_gmacs=0.05)
+    for seed in range(20):
+        candidate = budget.fit(WIDE, WIDE.sample(Random(seed)))
+        assert candidate is None or candidate.gmacs <= 0.05
+    assert any(budget.fit(WIDE, WIDE.sample(Random(seed))) for seed in range(20))

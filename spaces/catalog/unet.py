@@ -1,0 +1,108 @@
+"""U-Nets for tasks whose output is as large as the input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from spaces.activations import activation as make_activation
+from spaces.blocks import BLOCKS
+from spaces.catalog import NamedSpace, register
+from spaces.chain import MAXIMUM_WIDTH, MINIMUM_WIDTH
+from spaces.registry import Registry, UnknownNameError
+from spaces.resamplers import DOWNS, UPS
+from spaces.space import MAXIMUM_DEPTH, Choice, Space
+from spaces.unet import GROWTHS, MAXIMUM_LEVELS, MAXIMUM_STAGES, MINIMUM_LEVELS, SKIPS, level_widths
+from spaces.upsamplers import UPSAMPLERS
+
+# Those that work on few pixels, as the lowest levels of a training patch have.
+UNET_BLOCKS = ("hin", "double_conv", "residual", "mccb_mscb", "ghost", "idle")
+TASKS = ("denoise", "denoise-signal", "deblur", "derain")
+
+
+def unet_space(
+    name: str,
+    *,
+    blocks: Sequence[str],
+    widths: Sequence[int] = tuple(range(8, 65, 4)),
+    depths: Sequence[int] = (1, 2, 3, 4),
+    levels: Sequence[int] = (2, 3, 4),
+    growths: Sequence[str] = GROWTHS,
+    per_position: bool = True,
+    downs: Sequence[str] = ("strided", "haar", "unshuffle", "maxpool"),
+    ups: Sequence[str] = ("transposed", "haar", "pixelshuffle", "nearest"),
+    skips: Sequence[str] = SKIPS,
+    stages: Sequence[int] = (1, 2),
+    upsamplers: Sequence[str] = ("pixelshuffle",),
+    image_skip: bool = True,
+    activations: Sequence[str] = ("paper",),
+) -> Space:
+    """A space of U-Nets.
+
+    Args:
+        blocks: Block kinds to choose from.
+        widths: Of full size; ``growths`` say what the other levels have.
+        depths: Blocks of each level, on the way down and again on the way up.
+        levels: Sizes that the network works at; each halves the one before.
+        per_position: The kind is chosen for each level; otherwise one kind for all.
+        image_skip: Of all networks: the input is added to the output.
+        activations: ``paper`` leaves each block its own.
+
+    Raises: ValueError: for an unknown name in a list, an empty list, or a number that is out of range.
+    """
+    registered: tuple[tuple[Registry, Sequence[str]], ...] = (
+        (BLOCKS, blocks),
+        (DOWNS, downs),
+        (UPS, ups),
+        (UPSAMPLERS, upsamplers),
+    )
+    for registry, kinds in registered:
+        for kind in kinds:
+            registry[kind]
+    for act in activations:
+        make_activation(act, paper="relu")
+    for noun, names, known in (("skip", skips, SKIPS), ("growth", growths, GROWTHS)):
+        for mode in names:
+            if mode not in known:
+                raise UnknownNameError(noun, mode, list(known))
+    sizes = _ordered("levels", levels, MINIMUM_LEVELS, MAXIMUM_LEVELS)
+    # The widest level is what has to be possible.
+    factor = max((level_widths(1, sizes.values[-1], growth)[-1] for growth in growths), default=1)  # type: ignore[arg-type]
+    positions = [f"block_{i}" for i in range(sizes.values[-1])] if per_position else ["block"]  # type: ignore[arg-type]
+    choices = [
+        _ordered("depth", depths, 1, MAXIMUM_DEPTH),
+        _ordered("width", widths, MINIMUM_WIDTH, MAXIMUM_WIDTH // factor),
+        sizes,
+        Choice("growth", _once(growths)),
+        *(Choice(position, _once(blocks)) for position in positions),
+        Choice("down", _once(downs)),
+        Choice("up", _once(ups)),
+        Choice("skip", _once(skips)),
+        _ordered("stages", stages, 1, MAXIMUM_STAGES),
+        Choice("upsampler", _once(upsamplers)),
+        Choice("image_skip", (image_skip,)),
+        Choice("activation", _once(activations)),
+    ]
+    return Space(name, tuple(choices), topology="spaces.unet")
+
+
+def _once(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
+
+
+def _ordered(name: str, values: Sequence[int], least: int, most: int) -> Choice:
+    values = tuple(sorted(set(values)))
+    if not values or values[0] < least or values[-1] > most:
+        got = f"{values[0]} to {values[-1]}" if values else "none"
+        raise ValueError(f"'{name}' of a U-Net space is from {least} to {most}, got {got}")
+    return Choice(name, values, ordered=True)
+
+
+register(
+    NamedSpace(
+        "unet",
+        "U-Nets of one or two stages with a block kind per level",
+        TASKS,
+        partial(unet_space, blocks=UNET_BLOCKS),
+    )
+)
