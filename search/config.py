@@ -21,6 +21,7 @@ from pydantic import (
 from evaluators.recipe import Loss
 from evaluators.tasks import get_task
 from spaces.catalog import list_names
+from spaces.catalog.hdr import BUDGETS as BANDS
 from spaces.measurement import Convention
 from spaces.registry import UnknownNameError
 
@@ -195,9 +196,17 @@ def resolve(said: Mapping[str, Any]) -> SearchConfig:
         if key not in known:
             raise ConfigError(str(UnknownNameError("configuration key", key, known)))
     try:
-        return _with_task_defaults(SearchConfig.model_validate(_nested(said)))
+        return _named_band(_with_task_defaults(SearchConfig.model_validate(_nested(said))))
     except ValidationError as error:
         raise ConfigError("; ".join(_told(problem) for problem in error.errors())) from None
+
+
+def _named_band(config: SearchConfig) -> SearchConfig:
+    """The configuration with a band's name (``ntire22-hdr-1``) replaced by its two numbers and its convention."""
+    if config.gmacs not in BANDS:
+        return config
+    low, high = BANDS[config.gmacs]
+    return config.model_copy(update={"gmacs": f"{low:g}:{high:g}", "convention": "bias"})
 
 
 def _with_task_defaults(config: SearchConfig) -> SearchConfig:
@@ -298,14 +307,16 @@ def seconds(text: str) -> float:
 
 
 def band(text: str) -> tuple[float, float]:
-    """Both ends of ``A:B``.
+    """Both ends of ``A:B``, or of a named band.
 
     Raises: ValueError: unless 0 <= A < B.
     """
+    if text in BANDS:
+        return BANDS[text]
     try:
         low, high = (float(part) for part in text.split(":"))
     except ValueError:
-        raise ValueError(f"a band is A:B in GMACs, got '{text}'") from None
+        raise ValueError(f"a band is A:B in GMACs, or one of {', '.join(BANDS)}, got '{text}'") from None
     if not 0 <= low < high < inf:
         raise ValueError(f"a band A:B needs 0 <= A < B, got '{text}'")
     return low, high

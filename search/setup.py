@@ -179,12 +179,13 @@ def check_patch_fits_networks(space: Space, task: Task, patch: int) -> None:
 
     Raises: ConfigError: naming what needs a larger one.
     """
-    genotype = {choice.name: choice.values[0] for choice in space}
+    # The largest of what is ordered (levels, unshuffling), as that multiplies what a block needs.
+    genotype = {choice.name: choice.values[-1 if choice.ordered else 0] for choice in space}
     positions = [name for name in genotype if name == "block" or name.startswith("block_")]
-    for choice in (space.by_name[positions[0]], *(c for c in space if c.name not in positions)):
-        # A block fills all positions, so that none but it can be at fault.
-        genes = positions if choice.name in positions else [choice.name]
-        for value in choice.values:
+    groups = [positions, *([choice.name] for choice in space if choice.name not in (*positions, "width"))]
+    for genes in groups:
+        for value in space.by_name[genes[0]].values:
+            # A block fills all positions, so that none but it can be at fault.
             needs = size_requirements(space.decode({**genotype, **dict.fromkeys(genes, value)}), task)
             least = needs.padded(patch, patch)[0]
             if least != patch:

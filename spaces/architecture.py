@@ -48,6 +48,8 @@ class Block:
 
         Raises: ValueError: for another form.
         """
+        if text.isidentifier():  # nearly always: costs are asked for thousands of times a second
+            return cls(text)
         found = re.fullmatch(r"\s*(\w+)\s*(?:\((.*)\))?\s*", text)
         options = [part.partition("=") for part in (found[2] or "").split(",") if part] if found else []
         if found is None or not all(name.strip() and value.strip() for name, _, value in options):

@@ -141,5 +141,5 @@ def decode(genes: Mapping[str, Leaf]) -> Chain:
     kinds = [genes["block"] if "block" in genes else genes[f"block_{i}"] for i in range(depth)]
     options = {name: genes[name] for name in _WIRING if name in genes}
     if "upsampler" in genes:
-        options["upsampler"] = Block(str(genes["upsampler"]))  # type: ignore[assignment]
-    return Chain(width=genes["width"], blocks=tuple(Block(str(k)) for k in kinds), **options)  # type: ignore[arg-type]
+        options["upsampler"] = Block.parse(str(genes["upsampler"]))  # type: ignore[assignment]
+    return Chain(width=genes["width"], blocks=tuple(Block.parse(str(k)) for k in kinds), **options)  # type: ignore[arg-type]

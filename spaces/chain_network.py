@@ -174,7 +174,7 @@ class ChainNetwork(Network):
         self._architecture = architecture
         self._scale = task.scale
         if architecture.image_skip != "none":
-            _start_small(self.get_submodule("upsampler"))
+            start_small(self.get_submodule("upsampler"))
 
     def forward(self, image: Tensor) -> Tensor:
         """The restored image, not clamped."""
@@ -211,7 +211,7 @@ class ChainNetwork(Network):
 
 
 @torch.no_grad()
-def _start_small(upsampler: nn.Module) -> None:
+def start_small(upsampler: nn.Module) -> None:
     """Scale the initial weights of the last convolution by 0.1, so that the network starts near its image skip.
 
     An upsampler whose output is a sum of several convolutions names them in ``last``.

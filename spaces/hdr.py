@@ -112,4 +112,4 @@ def decode(genes: Mapping[str, Leaf]) -> HdrFusion:
     assert isinstance(depth, int)
     kinds = [genes["block"] if "block" in genes else genes[f"block_{i}"] for i in range(depth)]
     given = {name: genes[name] for name in OPTIONAL_GENES if name in genes}
-    return HdrFusion(width=genes["width"], blocks=tuple(Block(str(k)) for k in kinds), **given)  # type: ignore[arg-type]
+    return HdrFusion(width=genes["width"], blocks=tuple(Block.parse(str(k)) for k in kinds), **given)  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -51,6 +51,14 @@ class Entry(Generic[T]):
             type, or an integer (alone or in a tuple) that is out of range: it is from 1, or from 0 where
             that is the default, to 65536.
         """
+        self.check(options)
+        return self.target(*args, **dict(self.fixed), **options)
+
+    def check(self, options: Mapping[str, Any]) -> None:
+        """Nothing, if ``create`` takes these options.
+
+        Raises: ValueError: as ``create``.
+        """
         for name, value in options.items():
             if name not in self.options:
                 raise UnknownNameError(f"option of '{self.name}'", name, list(self.options))
@@ -61,7 +69,6 @@ class Entry(Generic[T]):
                 expected = type(default).__name__
                 raise ValueError(f"option '{name}' of '{self.name}' is of type {expected}, got {value!r}")
             self._check_range(name, value, 0 if default == 0 else 1)
-        return self.target(*args, **dict(self.fixed), **options)
 
     def _check_range(self, name: str, value: Any, least: int) -> None:
         if type(value) is tuple:

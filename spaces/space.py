@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from random import Random
+from typing import Any
 
 from spaces.activations import activation as make_activation
-from spaces.architecture import DIGEST_LENGTH, Architecture, Leaf
+from spaces.architecture import DIGEST_LENGTH, Architecture, Block, Leaf
 from spaces.attention import ATTENTION_NAMES
 from spaces.blocks import BLOCKS
 from spaces.chain import FUSIONS, IMAGE_SKIPS, MAXIMUM_WIDTH, MINIMUM_WIDTH, UNSHUFFLES
-from spaces.registry import UnknownNameError
+from spaces.registry import Registry, UnknownNameError
 from spaces.upsamplers import UPSAMPLERS
 
 Genotype = Mapping[str, Leaf]
@@ -120,6 +121,19 @@ class Space:
         return iter(self.choices)
 
 
+def kinds(registry: Registry[Any], texts: Sequence[str]) -> tuple[str, ...]:
+    """Registered kinds, with or without options (``recursive(block=rfdb,times=2)``), in one spelling, once each.
+
+    Raises: ValueError: for an unknown name, option or value.
+    """
+    found = []
+    for text in texts:
+        block = Block.parse(text)
+        registry[block.kind].check(dict(block.options))
+        found.append(str(block))
+    return tuple(dict.fromkeys(found))
+
+
 def chain_space(
     name: str,
     *,
@@ -150,10 +164,7 @@ def chain_space(
 
     Raises: ValueError: for an unknown name in a list, an empty list, or a width below 4.
     """
-    for kind in blocks:
-        BLOCKS[kind]
-    for kind in upsamplers:
-        UPSAMPLERS[kind]
+    blocks, upsamplers = kinds(BLOCKS, blocks), kinds(UPSAMPLERS, upsamplers)
     for act in activations:
         make_activation(act, paper="relu")
     for noun, modes, known in (
@@ -175,13 +186,12 @@ def chain_space(
         if not values or values[0] < least or values[-1] > most:
             got = f"{values[0]} to {values[-1]}" if values else "none"
             raise ValueError(f"a {noun} is from {least} to {most}, got {got}")
-    kinds = tuple(dict.fromkeys(blocks))
     positions = [f"block_{i}" for i in range(depths[-1])] if per_position else ["block"]
     choices = [
         Choice("depth", depths, ordered=True),
         Choice("width", widths, ordered=True),
-        *(Choice(position, kinds) for position in positions),
-        Choice("upsampler", tuple(dict.fromkeys(upsamplers))),
+        *(Choice(position, blocks) for position in positions),
+        Choice("upsampler", upsamplers),
         Choice("fusion", tuple(fusions)),
         Choice("feature_skip", tuple(feature_skips)),
         Choice("image_skip", tuple(image_skips)),

@@ -121,8 +121,8 @@ def decode(genes: Mapping[str, Leaf]) -> UNet:
     assert isinstance(depth, int)
     assert isinstance(width, int)
     kinds = [str(genes["block"] if "block" in genes else genes[f"block_{i}"]) for i in range(levels)]
-    blocks = tuple((Block(kind),) * depth for kind in kinds)
+    blocks = tuple((Block.parse(kind),) * depth for kind in kinds)
     options = {n: genes[n] for n in ("skip", "stages", "image_skip", "activation") if n in genes}
-    parts = {n: Block(str(genes[n])) for n in ("down", "up", "upsampler") if n in genes}
+    parts = {n: Block.parse(str(genes[n])) for n in ("down", "up", "upsampler") if n in genes}
     widths = level_widths(width, levels, str(genes["growth"]))
     return UNet(widths, encoder=blocks, decoder=blocks[:-1], **parts, **options)  # type: ignore[arg-type]

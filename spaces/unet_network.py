@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from spaces.architecture import Block
 from spaces.blocks import BLOCKS
-from spaces.chain_network import _start_small, enlarge
+from spaces.chain_network import enlarge, start_small
 from spaces.parts import Network, Part
 from spaces.resamplers import DOWNS, UPS
 from spaces.task import Task
@@ -142,9 +142,9 @@ class UNetNetwork(Network):
         self._architecture = architecture
         self._scale = task.scale
         if architecture.image_skip:
-            _start_small(self.get_submodule("upsampler"))
+            start_small(self.get_submodule("upsampler"))
         if architecture.stages == 2:
-            _start_small(self.get_submodule("sam.image"))
+            start_small(self.get_submodule("sam.image"))
 
     def forward(self, image: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """The restored image, not clamped; two of them in the training of two stages."""

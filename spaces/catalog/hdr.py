@@ -15,7 +15,7 @@ from spaces.catalog import NamedSpace, register
 from spaces.chain import MAXIMUM_WIDTH, MINIMUM_WIDTH
 from spaces.hdr import MAXIMUM_UNSHUFFLE, NAMED_FIELDS
 from spaces.registry import UnknownNameError
-from spaces.space import MAXIMUM_DEPTH, Choice, Space
+from spaces.space import MAXIMUM_DEPTH, Choice, Space, kinds
 
 # (least, most) GMACs at 18x1060x1900, counted by convention "bias" as the organisers did; the upper ends are
 # what the winner's two networks cost.
@@ -56,15 +56,15 @@ def hdr_space(
         "reconstruction": reconstructions,
         "output": outputs,
     }
-    _check_names(blocks, activations, named)
+    _check_names(activations, named)
     widths = _increasing("width", widths, MINIMUM_WIDTH, MAXIMUM_WIDTH)
     depths = _increasing("depth", depths, 1, MAXIMUM_DEPTH)
-    kinds = tuple(dict.fromkeys(blocks))
+    blocks = kinds(BLOCKS, blocks)
     positions = [f"block_{i}" for i in range(depths[-1])] if per_position else ["block"]
     choices = [
         Choice("depth", depths, ordered=True),
         Choice("width", widths, ordered=True),
-        *(Choice(position, kinds) for position in positions),
+        *(Choice(position, blocks) for position in positions),
         Choice("unshuffle", _increasing("unshuffle", unshuffles, 1, MAXIMUM_UNSHUFFLE), ordered=True),
         *(Choice(field, tuple(dict.fromkeys(values))) for field, values in named.items()),
         Choice("reference_skip", tuple(dict.fromkeys(reference_skips))),
@@ -73,9 +73,7 @@ def hdr_space(
     return Space(name, tuple(choices), topology="spaces.hdr")
 
 
-def _check_names(blocks: Sequence[str], activations: Sequence[str], named: dict[str, Sequence[str]]) -> None:
-    for kind in blocks:
-        BLOCKS[kind]
+def _check_names(activations: Sequence[str], named: dict[str, Sequence[str]]) -> None:
     for act in activations:
         make_activation(act, paper="relu")
     for field, values in named.items():

@@ -9,9 +9,9 @@ from spaces.activations import activation as make_activation
 from spaces.blocks import BLOCKS
 from spaces.catalog import NamedSpace, register
 from spaces.chain import MAXIMUM_WIDTH, MINIMUM_WIDTH
-from spaces.registry import Registry, UnknownNameError
+from spaces.registry import UnknownNameError
 from spaces.resamplers import DOWNS, UPS
-from spaces.space import MAXIMUM_DEPTH, Choice, Space
+from spaces.space import MAXIMUM_DEPTH, Choice, Space, kinds
 from spaces.unet import GROWTHS, MAXIMUM_LEVELS, MAXIMUM_STAGES, MINIMUM_LEVELS, SKIPS, level_widths
 from spaces.upsamplers import UPSAMPLERS
 
@@ -50,15 +50,8 @@ def unet_space(
 
     Raises: ValueError: for an unknown name in a list, an empty list, or a number that is out of range.
     """
-    registered: tuple[tuple[Registry, Sequence[str]], ...] = (
-        (BLOCKS, blocks),
-        (DOWNS, downs),
-        (UPS, ups),
-        (UPSAMPLERS, upsamplers),
-    )
-    for registry, kinds in registered:
-        for kind in kinds:
-            registry[kind]
+    blocks, upsamplers = kinds(BLOCKS, blocks), kinds(UPSAMPLERS, upsamplers)
+    downs, ups = kinds(DOWNS, downs), kinds(UPS, ups)
     for act in activations:
         make_activation(act, paper="relu")
     for noun, names, known in (("skip", skips, SKIPS), ("growth", growths, GROWTHS)):
@@ -74,12 +67,12 @@ def unet_space(
         _ordered("width", widths, MINIMUM_WIDTH, MAXIMUM_WIDTH // factor),
         sizes,
         Choice("growth", _once(growths)),
-        *(Choice(position, _once(blocks)) for position in positions),
-        Choice("down", _once(downs)),
-        Choice("up", _once(ups)),
+        *(Choice(position, blocks) for position in positions),
+        Choice("down", downs),
+        Choice("up", ups),
         Choice("skip", _once(skips)),
         _ordered("stages", stages, 1, MAXIMUM_STAGES),
-        Choice("upsampler", _once(upsamplers)),
+        Choice("upsampler", upsamplers),
         Choice("image_skip", (image_skip,)),
         Choice("activation", _once(activations)),
     ]

@@ -112,3 +112,43 @@ def test_ranges_and_bands() -> None:
     for text in ("2", "2:2", "a:b", "1:2:3", "-1:2"):
         with pytest.raises(ValueError, match="band"):
             band(text)
+
+
+def test_the_task_fills_in_what_was_not_said() -> None:
+    config = resolve({"max_gmacs": 1, "task": "sr-x4"})
+    assert (config.objective, config.space.name) == ("psnr_y", "sr-card")
+    assert (config.training.patch, config.training.losses) == (24, ("l1", "l2"))
+    said = resolve({"max_gmacs": 1, "training.patch": 32, "training.losses": ["charbonnier", "l1"]})
+    assert (said.training.patch, said.training.losses) == (32, ("charbonnier", "l1"))
+
+
+def test_a_band_by_name_brings_its_convention() -> None:
+    config = resolve({"gmacs": "ntire22-hdr-2", "task": "hdr"})
+    assert (config.gmacs, config.band, config.convention) == ("66:74.02", (66.0, 74.02), "bias")
+
+
+def test_lists_of_a_space_are_ranges_names_or_blocks_with_options() -> None:
+    space = resolve(
+        {
+            "max_gmacs": 1,
+            "space.widths": "8:16:4",
+            "space.blocks": "rfdb, recursive(block=ghost,times=2)",
+            "space.feature_skips": [True],
+            "space.levels": "2,3",
+        }
+    ).space
+    assert space.lists == {
+        "widths": (8, 12, 16),
+        "blocks": ("rfdb", "recursive(block=ghost,times=2)"),
+        "feature_skips": (True,),
+        "levels": (2, 3),
+    }
+
+
+def test_an_older_record_without_lists_is_resumed() -> None:
+    config = resolve({"max_gmacs": 1})
+    record = config.model_dump(mode="json")
+    record["space"] |= {"blocks": None, "widths": None}
+    del record["training"]["losses"]
+    assert difference(record, {"training.losses": ["l1", "l2"]}) != []
+    assert resumed(record, {}).space.lists == {}

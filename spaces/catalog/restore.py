@@ -1,0 +1,24 @@
+"""Chains for tasks whose output is as large as the input: the trunk may work at a half or a quarter of the size."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from spaces.catalog import NamedSpace, register
+from spaces.catalog.sr import CARD_BLOCKS
+from spaces.space import chain_space
+
+register(
+    NamedSpace(
+        "restore",
+        "chains on a pixel-unshuffled input, for denoising, deblurring and deraining",
+        ("denoise", "denoise-signal", "deblur", "derain"),
+        partial(
+            chain_space,
+            blocks=CARD_BLOCKS,
+            upsamplers=("pixelshuffle", "transposed"),
+            image_skips=("nearest", "none"),
+            unshuffles=(1, 2, 4),
+        ),
+    )
+)
