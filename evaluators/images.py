@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import re
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,6 +41,7 @@ class Image:
 
     Attributes:
         cropped_from: ``content_digest`` of the picture as it was read, where the pixels are a part of it.
+        made_by: How the pixels were made from the target's, such as ``noise of sigma 25``; "" where they were read.
 
     Raises:
         ValueError: if the pixels have another shape or type.
@@ -49,6 +50,7 @@ class Image:
     name: str
     pixels: np.ndarray
     cropped_from: str | None = None
+    made_by: str = ""
 
     def __post_init__(self) -> None:
         check_pixels(self.pixels, self.name)
@@ -71,7 +73,9 @@ class Image:
         """The top left of at most this size, with this image's source; itself if that is all of it."""
         if self.pixels.shape[0] <= height and self.pixels.shape[1] <= width:
             return self
-        return Image(self.name, np.ascontiguousarray(self.pixels[:height, :width]), self.source)
+        return Image(
+            self.name, np.ascontiguousarray(self.pixels[:height, :width]), self.source, made_by=self.made_by
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,9 +246,37 @@ def read_folder(
         ImageError: if the folder is missing or holds no image, or naming all files that can't be used.
     """
     folder = Path(folder)
-    images, conversions, problems = _read_all(_image_files(folder), minimum)
-    notes = _notes(conversions) + _left_out(problems, len(images), str(folder), skip_bad)
-    return ImageSet(name or folder.resolve().name, tuple(images.values()), notes)
+    return read_files(
+        {file: file.name for file in _image_files(folder)},
+        name=name or folder.resolve().name,
+        where=str(folder),
+        minimum=minimum,
+        skip_bad=skip_bad,
+    )
+
+
+def read_files(
+    names: Mapping[Path, str],
+    *,
+    name: str,
+    where: str,
+    minimum: tuple[int, int] = (1, 1),
+    skip_bad: bool = False,
+) -> ImageSet:
+    """As ``read_folder`` for files that are known.
+
+    Args:
+        names: What each file's image is called, in the order that the set is to have.
+        where: The folder, for messages.
+    """
+    images, conversions, problems = _read_all(names, minimum, names)
+    notes = _notes(conversions) + _left_out(problems, len(images), where, skip_bad)
+    return ImageSet(name, tuple(images.values()), notes)
+
+
+def has_images(folder: Path) -> bool:
+    """Whether a folder holds image files itself, not in its subfolders; False where there is no such folder."""
+    return folder.is_dir() and any(_is_image(entry) for entry in folder.iterdir())
 
 
 def read_pairs(
@@ -269,10 +301,38 @@ def read_pairs(
     """
     hr_folder, lr_folder = Path(hr_folder), Path(lr_folder)
     pairs = _match(_image_files(hr_folder), _image_files(lr_folder), scale)
-    hr, hr_conversions, hr_problems = _read_all(pairs.keys(), (1, 1))
-    lr, lr_conversions, lr_problems = _read_all(pairs.values(), minimum)
+    return read_file_pairs(
+        pairs,
+        {file: file.name for pair in pairs.items() for file in pair},
+        scale=scale,
+        name=name or hr_folder.resolve().name,
+        where=f"{hr_folder}, {lr_folder}",
+        minimum=minimum,
+        skip_bad=skip_bad,
+    )
+
+
+def read_file_pairs(
+    pairs: Mapping[Path, Path],
+    names: Mapping[Path, str],
+    *,
+    scale: int,
+    name: str,
+    where: str,
+    minimum: tuple[int, int] = (1, 1),
+    skip_bad: bool = False,
+) -> tuple[ImageSet, ImageSet]:
+    """As ``read_pairs`` for files that are known: the input's file per target's file.
+
+    Args:
+        pairs: In the order that the sets are to have.
+        names: What each file's image is called.
+        where: The folders, for messages.
+    """
+    hr, hr_conversions, hr_problems = _read_all(pairs.keys(), (1, 1), names)
+    lr, lr_conversions, lr_problems = _read_all(pairs.values(), minimum, names)
     good = {high: low for high, low in pairs.items() if high in hr and low in lr}
-    left_out = _left_out(hr_problems + lr_problems, len(good), f"{hr_folder}, {lr_folder}", skip_bad)
+    left_out = _left_out(hr_problems + lr_problems, len(good), where, skip_bad)
     cropped, misfits, crops = [], [], []
     for high, low in good.items():
         image, (height, width) = hr[high], (side * scale for side in lr[low].pixels.shape[:2])
@@ -280,14 +340,13 @@ def read_pairs(
         if not all(0 <= more < scale for more in excess):
             misfits.append(f"{high} {_size(image.pixels)} against {low} {_size(lr[low].pixels)}")
         if any(excess):
-            crops.append((high.name, f"HR cropped to a multiple of {scale}"))
+            crops.append((image.name, f"HR cropped to a multiple of {scale}"))
         cropped.append(image.cropped(height, width))
     if misfits:
         raise ImageError(
             f"scale {scale}: expected HR images {scale} times as large as their LR images, got "
             f"{_some(misfits)}; check the scale and which folder is which"
         )
-    name = name or hr_folder.resolve().name
     return (
         ImageSet(name, tuple(cropped), _notes(hr_conversions + crops) + left_out),
         ImageSet(f"{name} LR x{scale}", tuple(lr[low] for low in good.values()), _notes(lr_conversions)),
@@ -304,7 +363,7 @@ def _image_files(folder: Path) -> list[Path]:
     except OSError as error:
         raise ImageError(f"{folder}: the folder can't be listed ({error}); check its permissions") from error
     entries = [entry for entry in entries if not entry.is_dir()]
-    files = [entry for entry in entries if entry.suffix.lower() in SUFFIXES]
+    files = [entry for entry in entries if _is_image(entry)]
     if not files:
         raise ImageError(
             f"{folder}: no image in this folder; expected {_suffixes()}, got {len(entries)} other files "
@@ -313,12 +372,17 @@ def _image_files(folder: Path) -> list[Path]:
     return files
 
 
+def _is_image(entry: Path) -> bool:
+    return entry.suffix.lower() in SUFFIXES and not entry.name.startswith(".") and not entry.is_dir()
+
+
 def _read_all(
-    files: Iterable[Path], minimum: tuple[int, int]
+    files: Iterable[Path], minimum: tuple[int, int], names: Mapping[Path, str] | None = None
 ) -> tuple[dict[Path, Image], list[tuple[str, str]], list[str]]:
-    """The usable images, the (file name, conversion) pairs, and what is wrong with the rest."""
+    """The usable images, the (name, conversion) pairs, and what is wrong with the rest."""
     images, conversions, problems = {}, [], []
     for file in files:
+        name = names[file] if names else file.name
         try:
             pixels, conversion = read_image(file)
         except ImageError as error:
@@ -328,9 +392,9 @@ def _read_all(
             least = f"{minimum[1]}x{minimum[0]}"
             problems.append(f"{file}: expected at least {least} pixels, got {_size(pixels)}")
             continue
-        images[file] = Image(file.name, pixels)
+        images[file] = Image(name, pixels)
         if conversion:
-            conversions.append((file.name, conversion))
+            conversions.append((name, conversion))
     return images, conversions, problems
 
 
