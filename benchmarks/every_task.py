@@ -24,15 +24,18 @@ from spaces.architecture import Architecture
 # A short training doesn't get far without the input added to the output, nor in a deep network.
 COMMON: dict[str, Any] = {"seed": 1, "training.rungs": 2, "max_gmacs": 3.0, "space.depths": "1:3"}
 CHAIN: dict[str, Any] = {"space.image_skips": "nearest,bilinear", "space.upsamplers": "pixelshuffle"}
-SAME_SIZE: dict[str, Any] = {"space.image_skips": "nearest", "training.batch": 8}
+UNET: dict[str, Any] = {"space.depths": "1:2", "training.batch": 8}
+UNSHUFFLED: dict[str, Any] = {"space.name": "restore", "space.image_skips": "nearest", "training.batch": 8}
 SETTINGS: dict[str, dict[str, Any]] = {
     "sr-x2": CHAIN,
     "sr-x3": CHAIN,
     "sr-x4": CHAIN,
-    "denoise": SAME_SIZE,
-    "denoise-signal": SAME_SIZE,
-    "deblur": SAME_SIZE,
-    "derain": SAME_SIZE,
+    "denoise": UNET,
+    "denoise-s15": UNSHUFFLED,
+    "denoise-s50": UNSHUFFLED,
+    "denoise-signal": UNSHUFFLED,
+    "deblur": UNET,
+    "derain": UNSHUFFLED,
     "hdr": {"max_gmacs": 40.0, "training.batch": 8},
     "isp": {"max_gmacs": 2.0, "space.depths": "1:2", "training.batch": 8},
     "rescale-x2": {"space.upsamplers": "pixelshuffle", "training.batch": 8},

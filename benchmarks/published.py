@@ -46,7 +46,7 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     args = arguments()
     torch.set_num_threads(args.threads)
-    report = Report("published")
+    report, origin = Report("published"), describe(machine())
     rows = baseline_rows()
     quality: dict[str, dict[str, float]] = {}
     for row in rows:
@@ -54,7 +54,7 @@ def main() -> int:
         if network.checkpoint and (args.weights / network.checkpoint).exists():
             quality[network.name] = dict(measured(network, args, report.console.print))
     problems = disagreements(rows, quality)
-    args.output.write_text(page(rows, quality))
+    args.output.write_text(page(rows, quality, origin))
     report.console.print(f"{args.output}: {len(rows)} networks, {len(quality)} with weights")
     for problem in problems:
         report.console.print(problem, style="bold")
@@ -106,11 +106,13 @@ def disagreements(rows: list[BaselineRow], quality: dict[str, dict[str, float]])
     return found
 
 
-def page(rows: list[BaselineRow], quality: dict[str, dict[str, float]]) -> str:
+def page(rows: list[BaselineRow], quality: dict[str, dict[str, float]], origin: str) -> str:
     """docs/published.md."""
     parts = [
         "# Published networks: ours against what was published",
-        "Written by `python benchmarks/published.py`. " + describe(machine()) + ".",
+        "Written by `python benchmarks/published.py`. Qualities are of the first run with these weights. "
+        + origin
+        + ".",
         "## Cost",
         "Ours / published, at the task's input size (3x256x256; HDR 18x1060x1900; ISP 4x224x224). GMACs are counted by "
         "the convention in the same column, which is that of the published figure; *exact* leaves out activations and "

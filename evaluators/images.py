@@ -247,7 +247,7 @@ def read_folder(
     """
     folder = Path(folder)
     return read_files(
-        {file: file.name for file in _image_files(folder)},
+        {file: file.name for file in image_files(folder)},
         name=name or folder.resolve().name,
         where=str(folder),
         minimum=minimum,
@@ -270,7 +270,7 @@ def read_files(
         where: The folder, for messages.
     """
     images, conversions, problems = _read_all(names, minimum, names)
-    notes = _notes(conversions) + _left_out(problems, len(images), where, skip_bad)
+    notes = as_notes(conversions) + note_left_out(problems, len(images), where, skip_bad)
     return ImageSet(name, tuple(images.values()), notes)
 
 
@@ -300,7 +300,7 @@ def read_pairs(
             don't fit.
     """
     hr_folder, lr_folder = Path(hr_folder), Path(lr_folder)
-    pairs = _match(_image_files(hr_folder), _image_files(lr_folder), scale)
+    pairs = match_files(image_files(hr_folder), image_files(lr_folder), scale)
     return read_file_pairs(
         pairs,
         {file: file.name for pair in pairs.items() for file in pair},
@@ -332,7 +332,7 @@ def read_file_pairs(
     hr, hr_conversions, hr_problems = _read_all(pairs.keys(), (1, 1), names)
     lr, lr_conversions, lr_problems = _read_all(pairs.values(), minimum, names)
     good = {high: low for high, low in pairs.items() if high in hr and low in lr}
-    left_out = _left_out(hr_problems + lr_problems, len(good), where, skip_bad)
+    left_out = note_left_out(hr_problems + lr_problems, len(good), where, skip_bad)
     cropped, misfits, crops = [], [], []
     for high, low in good.items():
         image, (height, width) = hr[high], (side * scale for side in lr[low].pixels.shape[:2])
@@ -345,15 +345,15 @@ def read_file_pairs(
     if misfits:
         raise ImageError(
             f"scale {scale}: expected HR images {scale} times as large as their LR images, got "
-            f"{_some(misfits)}; check the scale and which folder is which"
+            f"{name_some(misfits)}; check the scale and which folder is which"
         )
     return (
-        ImageSet(name, tuple(cropped), _notes(hr_conversions + crops) + left_out),
-        ImageSet(f"{name} LR x{scale}", tuple(lr[low] for low in good.values()), _notes(lr_conversions)),
+        ImageSet(name, tuple(cropped), as_notes(hr_conversions + crops) + left_out),
+        ImageSet(f"{name} LR x{scale}", tuple(lr[low] for low in good.values()), as_notes(lr_conversions)),
     )
 
 
-def _image_files(folder: Path) -> list[Path]:
+def image_files(folder: Path) -> list[Path]:
     if not folder.exists():
         raise ImageError(f"{folder}: no such folder; expected a folder of images ({_suffixes()})")
     if not folder.is_dir():
@@ -398,11 +398,11 @@ def _read_all(
     return images, conversions, problems
 
 
-def _left_out(problems: Sequence[str], good: int, where: str, skip_bad: bool) -> tuple[str, ...]:
+def note_left_out(problems: Sequence[str], good: int, where: str, skip_bad: bool) -> tuple[str, ...]:
     """Notes on the files left out, or ImageError where that isn't wanted or leaves nothing."""
     if not problems:
         return ()
-    listed = f"{len(problems)} unusable image files: {_some(problems)}"
+    listed = f"{len(problems)} unusable image files: {name_some(problems)}"
     if not skip_bad:
         raise ImageError(f"{where}: {listed}. Mend them, or leave them out with `--skip-bad-images`")
     if not good:
@@ -410,7 +410,7 @@ def _left_out(problems: Sequence[str], good: int, where: str, skip_bad: bool) ->
     return (f"left out {listed}",)
 
 
-def _match(hr_files: Sequence[Path], lr_files: Sequence[Path], scale: int) -> dict[Path, Path]:
+def match_files(hr_files: Sequence[Path], lr_files: Sequence[Path], scale: int) -> dict[Path, Path]:
     """LR file per HR file."""
     by_stem: dict[str, Path] = {}
     for file in hr_files:
@@ -431,20 +431,20 @@ def _match(hr_files: Sequence[Path], lr_files: Sequence[Path], scale: int) -> di
     if lonely:
         raise ImageError(
             f"scale {scale}: expected an LR image (same name, or with x{scale} or _x{scale} at its end) for "
-            f"each HR image, got {len(lonely)} without a partner: {_some(lonely)}"
+            f"each HR image, got {len(lonely)} without a partner: {name_some(lonely)}"
         )
     return {high: pairs[high] for high in hr_files}
 
 
-def _notes(events: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+def as_notes(events: Iterable[tuple[str, str]]) -> tuple[str, ...]:
     """One line per kind of event, with the files it happened to."""
     grouped: dict[str, list[str]] = {}
     for file, event in events:
         grouped.setdefault(event, []).append(file)
-    return tuple(f"{event}: {len(files)} ({_some(files, ', ')})" for event, files in grouped.items())
+    return tuple(f"{event}: {len(files)} ({name_some(files, ', ')})" for event, files in grouped.items())
 
 
-def _some(texts: Sequence[str], separator: str = "; ") -> str:
+def name_some(texts: Sequence[str], separator: str = "; ") -> str:
     rest = len(texts) - _NAMED
     return separator.join(texts[:_NAMED]) + (f"{separator}and {rest} more" if rest > 0 else "")
 

@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evaluators.images import ImageError
+from evaluators.images import ImageError, ImageSet, read_file_pairs, read_files
+from evaluators.pairs import PairSet
+from spaces.task import Task
 
 Files = tuple[str, dict[str, Path]]
 _LISTED = 5  # missing files named in one message
@@ -262,6 +264,31 @@ def find_pairs(
         target, *inputs = roles.values()
         pairs.append((name, inputs[0] if inputs else None, target))
     return pairs
+
+
+def read_known(
+    folder: Path, task: Task, split: str, *, minimum: int = 1, skip_bad: bool = False
+) -> PairSet | ImageSet | None:
+    """The pairs of a data set's folder, or its targets where it has no inputs; None for a folder of another kind.
+
+    Args:
+        minimum: Smallest height and width of an input image.
+
+    Raises: ImageError: as ``read_file_pairs``.
+    """
+    found = find_pairs(folder, task.name, split)
+    if found is None:
+        return None
+    names = {file: name for name, *both in found for file in both if file}
+    where, name = str(folder), folder.resolve().name
+    pairs = {target: source for _, source, target in found if source}
+    if not pairs:
+        least = minimum * task.scale, minimum * task.scale
+        return read_files(names, name=name, where=where, minimum=least, skip_bad=skip_bad)
+    targets, inputs = read_file_pairs(
+        pairs, names, scale=task.scale, name=name, where=where, minimum=(minimum, minimum), skip_bad=skip_bad
+    )
+    return PairSet(inputs, targets, task.scale)
 
 
 def expected(task: str) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-MU = 5000.0  # of the mu-law that the HDR challenges compress with
+from evaluators.hdr import GAMMA, MU
 
 
 def charbonnier(output: Tensor, target: Tensor) -> Tensor:
@@ -23,14 +23,19 @@ def negative_psnr(output: Tensor, target: Tensor) -> Tensor:
     return 10 / math.log(10) * (errors + 1e-8).log().mean()
 
 
-def mu_law(x: Tensor) -> Tensor:
-    """log(1 + 5000 x) / log(1 + 5000): [0, 1] to [0, 1]; below 0 it goes on with the slope at 0."""
-    compressed = torch.log1p(MU * x.clamp_min(0)) / math.log1p(MU)
-    return compressed + x.clamp_max(0) * (MU / math.log1p(MU))
+def mu_law(coded: Tensor) -> Tensor:
+    """log(1 + 5000 x) / log(1 + 5000) of the light x that HDR images are coded from; below 0 of slope 1.
+
+    ``evaluators.hdr`` says how they are coded. PSNR-mu divides light by a level of the whole reference, which a
+    patch doesn't tell, and takes its tanh; here light is of ``full_scale``. Dividing by the medium exposure's white,
+    or by the patch's own level, was worse by 0.1 and 1.5 dB PSNR-mu after 1200 steps on the embedded scenes.
+    """
+    light = coded.clamp_min(0) ** GAMMA
+    return torch.log1p(MU * light) / math.log1p(MU) + coded.clamp_max(0)
 
 
 def mu_l1(output: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute error after the mu-law: for linear HDR images in [0, 1]."""
+    """Mean absolute error after the mu-law: for HDR images coded as ``evaluators.hdr`` says."""
     return functional.l1_loss(mu_law(output), mu_law(target))
 
 

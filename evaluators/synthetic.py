@@ -15,12 +15,10 @@ from evaluators.images import (
     ImageError,
     ImageSet,
     has_images,
-    read_file_pairs,
-    read_files,
     read_folder,
     read_pairs,
 )
-from evaluators.layouts import expected, find_pairs
+from evaluators.layouts import expected, read_known
 from evaluators.pairs import Degrade, PairSet
 from evaluators.photographs import embedded
 from evaluators.tasks import RestorationTask, Split
@@ -85,19 +83,11 @@ class SyntheticTask(RestorationTask):
         if inputs is not None:
             clean, given = read_pairs(targets, inputs, scale=1, minimum=smallest, skip_bad=skip_bad)
             return PairSet(given, clean, 1)
-        found = find_pairs(targets, self.interface.name, split)
-        if found is None:
+        known = read_known(targets, self.interface, split, minimum=minimum, skip_bad=skip_bad)
+        if known is None:
             self._check_plain(targets)
-            return self.make(read_folder(targets, minimum=smallest, skip_bad=skip_bad))
-        names = {file: name for name, *both in found for file in both if file}
-        where, name = str(targets), targets.resolve().name
-        pairs = {target: source for _, source, target in found if source}
-        if not pairs:
-            return self.make(read_files(names, name=name, where=where, minimum=smallest, skip_bad=skip_bad))
-        clean, given = read_file_pairs(
-            pairs, names, scale=1, name=name, where=where, minimum=smallest, skip_bad=skip_bad
-        )
-        return PairSet(given, clean, 1)
+            known = read_folder(targets, minimum=smallest, skip_bad=skip_bad)
+        return self.make(known) if isinstance(known, ImageSet) else known
 
     def _check_plain(self, folder: Path) -> None:
         """Nothing, unless there are only subfolders, of no known layout."""

@@ -6,6 +6,8 @@ import errno
 import os
 import re
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -33,10 +35,14 @@ TrialName = Annotated[
     str, typer.Argument(help="Its number, or 'best': the highest quality within the budget.")
 ]
 StudyName = Annotated[str, typer.Argument(help="The study; 'pixelfront studies' lists them.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON to standard output.")]
 RUNS = Path("runs")
 WIDTH_WITHOUT_TERMINAL = 160
 
 BUDGET, SPACE, DATA, TRAIN, WHERE = "Budget", "Space", "Data", "Training", "Where it runs"
+
+data_app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
+app.add_typer(data_app, name="data", help="List public image sets and get them.")
 
 
 def _print_version(asked: bool) -> None:
@@ -395,6 +401,169 @@ def blocks(
     from search.inspect import blocks_table
 
     _console().print(blocks_table(task, widths))
+
+
+@app.command()
+def spaces(
+    name: Annotated[str | None, typer.Argument(help="Show the choices of this one.")] = None,
+    json: Json = False,
+) -> None:
+    """List the named search spaces with their range of costs."""
+    from search.inspect import spaces_json, spaces_table
+
+    if json:
+        typer.echo(spaces_json(name))
+    else:
+        _console().print(spaces_table(name))
+
+
+@app.command()
+def baselines(
+    task: Annotated[str | None, typer.Option(help="Only those of this task.")] = None, json: Json = False
+) -> None:
+    """List the published networks: our costs beside the published ones."""
+    from search.evaluate import baseline_rows
+    from search.evaluation_tables import baselines_json, baselines_table
+
+    rows = baseline_rows(task)
+    if json:
+        typer.echo(baselines_json(rows))
+    elif rows:
+        _console().print(baselines_table(rows))
+    else:
+        typer.echo(f"no published network for {task}", err=True)
+
+
+@app.command()
+def evaluate(
+    baseline: Annotated[
+        str | None, typer.Option(help="A published network; 'pixelfront baselines' lists them.")
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="A .safetensors file that 'pixelfront export' wrote.")
+    ] = None,
+    architecture: Annotated[Path | None, typer.Option(help="An architecture's JSON file.")] = None,
+    weights: Annotated[
+        list[Path] | None,
+        typer.Option(help="Checkpoint of it; several are averaged [default: none, costs only]."),
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="The task [default: the network's, else sr-x4].")] = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Folder of target images; repeatable [default: embedded photographs].", rich_help_panel=DATA
+        ),
+    ] = None,
+    data_lr: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--data-lr",
+            "--data-inputs",
+            help="Their inputs, one folder for each --data [default: made].",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    skip_bad_images: Annotated[
+        bool,
+        typer.Option("--skip-bad-images", help="Leave out images that can't be used.", rich_help_panel=DATA),
+    ] = False,
+    ensemble: Annotated[
+        Literal["none", "x8"], typer.Option(help="x8 averages 8 flips and rotations of each image.")
+    ] = "none",
+    input: Annotated[
+        str | None,
+        typer.Option(metavar="CxHxW", help="Input size of cost, runtime and memory [default: the task's]."),
+    ] = None,
+    runs: Annotated[int, typer.Option(min=0, help="Timed runs; 0: neither runtime nor memory.")] = 10,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=WHERE)] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Torch threads [default: one a core].", rich_help_panel=WHERE)
+    ] = None,
+    save: Annotated[Path | None, typer.Option(help="Write the output pictures to this folder.")] = None,
+    per_image: Annotated[bool, typer.Option("--per-image", help="Print each image's metrics too.")] = False,
+    json: Json = False,
+) -> None:
+    """Measure a network: quality beside the trivial baseline, cost, runtime and peak memory.
+
+    Without --weights a published network's costs only.
+    """
+    from evaluators.ensemble import TURNS
+    from search import evaluate as evaluation
+    from search.evaluation_tables import evaluation_json, evaluation_table
+
+    where = evaluation.resolve_device(device)
+    subject = evaluation.find_subject(
+        baseline=baseline, model=model, architecture=architecture, weights=weights or (), task=task
+    )
+    sets = (
+        evaluation.read_sets(subject.task, data or (), data_lr or (), skip_bad=skip_bad_images)
+        if subject.networks
+        else []
+    )
+    with _progress() as (start, advance):
+        for pairs in sets:
+            start(pairs.name, len(pairs))
+        found = evaluation.evaluate(
+            subject,
+            sets,
+            turns=TURNS if ensemble == "x8" else 1,
+            device=where,
+            threads=threads,
+            runs=runs,
+            size=input,
+            save=save,
+            advance=advance,
+        )
+    if json:
+        typer.echo(evaluation_json(found))
+    else:
+        _console().print(evaluation_table(found, per_image=per_image))
+    for warning in found.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+
+
+@data_app.command("list")
+def data_list(json: Json = False) -> None:
+    """List public image sets: those that can be got, and where to get the others by hand."""
+    from search.public_data import sets_json, sets_table
+
+    if json:
+        typer.echo(sets_json())
+    else:
+        _console().print(sets_table())
+
+
+@data_app.command("get")
+def data_get(
+    name: Annotated[str, typer.Argument(help="A set; 'pixelfront data list' lists them.")],
+    to: Annotated[Path, typer.Option(help="Folder to put it in.")] = Path("data"),
+    mirror: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where its files are, in place of their own address.")
+    ] = None,
+) -> None:
+    """Get a public image set: resumes, verifies and unpacks to TO/NAME.
+
+    A file without a published checksum is trusted the first time, and its SHA-256 kept for the next.
+    """
+    from search.public_data import get
+
+    for line in get(name, to, mirror=mirror, console=Console(stderr=True)):
+        typer.echo(line)
+
+
+@contextmanager
+def _progress() -> Iterator[tuple[Callable[[str, int], None], Callable[[str, int], None]]]:
+    """A bar per image set on standard error, if that is a terminal: what starts one, and what moves it."""
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
+        tasks: dict[str, Any] = {}
+
+        def start(name: str, total: int) -> None:
+            tasks[name] = bars.add_task(name, total=total)
+
+        yield start, lambda name, done: bars.update(tasks[name], completed=done)
 
 
 def _console() -> Console:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from math import inf
 from pathlib import Path
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -15,7 +17,9 @@ from search.config import integers
 from spaces.architecture import Architecture
 from spaces.baselines import baseline, baseline_names
 from spaces.blocks import BLOCKS
+from spaces.budget import Budget, extreme
 from spaces.build import part_costs, size_requirements
+from spaces.catalog import described, named_space, space_names
 from spaces.chain import MAXIMUM_WIDTH, MINIMUM_WIDTH
 from spaces.cost import CONVENTIONS, Cost
 from spaces.parts import Part, part_cost
@@ -143,6 +147,71 @@ def blocks_table(task_name: str, widths: str) -> RenderableType:
             costs = [_part_gmacs(registry[name], width, arguments, task) for width in columns]
             table.add_row(name, *(f"{gmacs:.3f}" for gmacs in costs), _told(registry[name]))
     return Group(block_table, upsampler_table)
+
+
+def space_record(name: str) -> dict[str, Any]:
+    """What is known of a named space: tasks, topology, choices, and its range of costs at its first task's input size.
+
+    Raises: UnknownNameError: with the nearest name.
+    """
+    entry, space = described(name), named_space(name)
+    task = get_task(entry.tasks[0]).interface
+    budget = Budget(task, max_gmacs=inf)
+    ends = [extreme(space, budget, largest=largest) for largest in (False, True)]
+    return {
+        "name": name,
+        "summary": entry.summary,
+        "tasks": list(entry.tasks),
+        "topology": space.topology.rpartition(".")[2],
+        "genotypes": space.size,
+        "gmacs": [budget.gmacs(space, end) for end in ends],
+        "gmacs_at": f"{task.name}, {'x'.join(map(str, task.cost_input))}",
+        "digest": space.digest,
+        "choices": {choice.name: list(choice.values) for choice in space},
+        "smallest": space.decode(ends[0]).label,
+        "largest": space.decode(ends[1]).label,
+    }
+
+
+def spaces_json(name: str | None) -> str:
+    """One named space, or all, as JSON."""
+    found = space_record(name) if name else [space_record(each) for each in space_names()]
+    return json.dumps(found, indent=2)
+
+
+def spaces_table(name: str | None) -> RenderableType:
+    """All named spaces, or the choices of one."""
+    if name:
+        return _choices_table(space_record(name))
+    table = Table(title="Named search spaces", title_justify="left")
+    for heading in ("name", "topology", "genotypes", "exact GMACs", "at", "tasks", "what it holds"):
+        table.add_column(heading, justify="right" if heading in ("genotypes", "exact GMACs") else "left")
+    for found in map(space_record, space_names()):
+        low, high = found["gmacs"]
+        table.add_row(
+            found["name"],
+            found["topology"],
+            f"{found['genotypes']:.3g}",
+            f"{low:.4g} to {high:.4g}",
+            found["gmacs_at"],
+            ", ".join(found["tasks"]),
+            found["summary"],
+        )
+    return table
+
+
+def _choices_table(found: dict[str, Any]) -> RenderableType:
+    table = Table(title=f"{found['name']}: {found['summary']}", title_justify="left")
+    table.add_column("choice", no_wrap=True)
+    table.add_column("values")
+    for choice, values in found["choices"].items():
+        table.add_row(choice, ", ".join(map(str, values)))
+    low, high = found["gmacs"]
+    notes = [
+        f"{found['genotypes']:,} genotypes of topology {found['topology']}, for {', '.join(found['tasks'])}",
+        f"exact GMACs for {found['gmacs_at']}: {low:.4g} ({found['smallest']}) to {high:.4g} ({found['largest']})",
+    ]
+    return Group(table, Text("\n".join(notes), style="dim"))
 
 
 def _part_gmacs(entry: Entry, width: int, arguments: tuple[int, ...], task: Task) -> float:

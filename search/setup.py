@@ -7,7 +7,6 @@ import platform
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from math import ceil, isfinite
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -17,7 +16,7 @@ from evaluators.images import ImageSet
 from evaluators.overlap import check_disjoint
 from evaluators.pairs import PairSet, check_patch
 from evaluators.recipe import Recipe, two_stages
-from evaluators.tasks import RestorationTask, get_task
+from evaluators.tasks import RestorationTask, Split, get_task
 from evaluators.training import training_dtype
 from evaluators.trial import Job, TrialData, baseline_score
 from results.schema import Trial
@@ -152,8 +151,9 @@ def load_data(
 
     scored = ceil((SSIM_WINDOW + 2 * task.border) / task.interface.scale)
 
-    def read(targets: Path, inputs: Path | None, minimum: int = scored) -> PairSet:
-        return task.pairs(targets, inputs, minimum=minimum, skip_bad=section.skip_bad_images)
+    def read(split: Split, minimum: int = scored) -> PairSet:
+        targets, inputs = getattr(section, split), getattr(section, f"{split}_inputs")
+        return task.pairs(targets, inputs, minimum=minimum, skip_bad=section.skip_bad_images, split=split)
 
     if section.train is None:
         odd = [
@@ -164,13 +164,13 @@ def load_data(
                 f"data.{odd[0]} is given, but no folder of training images: give --data DIR too"
             )
         embedded = task.embedded("train"), task.embedded("validation")
-        return *embedded, (read(section.test, section.test_inputs) if section.test else task.embedded("test"))
+        return *embedded, (read("test") if section.test else task.embedded("test"))
     # Without a validation folder, training images are held out and have to be scored.
     smallest = patch if section.validation is not None else max(patch, scored)
-    train = read(section.train, section.train_inputs, smallest)
-    test = read(section.test, section.test_inputs) if section.test else None
+    train = read("train", smallest)
+    test = read("test") if section.test else None
     if section.validation is not None:
-        return train, read(section.validation, section.validation_inputs), test
+        return train, read("validation"), test
     return (*hold_out(train), test)
 
 

@@ -91,6 +91,7 @@ def test_commands_in_the_readme_are_real() -> None:
     known = {
         command.name or command.callback.__name__ for command in app.registered_commands if command.callback
     }
+    known |= {group.name for group in app.registered_groups}
     commands = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
     used = set(re.findall(r"^pixelfront (\w+)", "\n".join(commands), flags=re.MULTILINE))
     assert used == known

@@ -56,11 +56,19 @@ class RestorationTask(ABC):
 
     @abstractmethod
     def pairs(
-        self, targets: Path, inputs: Path | None = None, *, minimum: int = 1, skip_bad: bool = False
+        self,
+        targets: Path,
+        inputs: Path | None = None,
+        *,
+        minimum: int = 1,
+        skip_bad: bool = False,
+        split: Split = "train",
     ) -> PairSet:
         """Pairs from a folder of target images and, if given, a folder of their degraded inputs.
 
         Args:
+            targets: Target images, or the folder of a data set of a known layout (``evaluators.layouts``).
+            split: Of such a data set, where its folder holds several.
             minimum: Smallest height and width of an input image.
             skip_bad: Leave out images that can't be used instead of raising.
         """

@@ -8,6 +8,7 @@ import numpy as np
 
 from evaluators.bicubic import crop_to_multiple, downscale, upscale
 from evaluators.images import Image, ImageSet, read_folder, read_pairs
+from evaluators.layouts import read_known
 from evaluators.pairs import PairSet
 from evaluators.photographs import embedded
 from evaluators.tasks import RestorationTask, Split, register
@@ -28,13 +29,21 @@ class SuperResolution(RestorationTask):
         return self.degrade(embedded(split))
 
     def pairs(
-        self, targets: Path, inputs: Path | None = None, *, minimum: int = 1, skip_bad: bool = False
+        self,
+        targets: Path,
+        inputs: Path | None = None,
+        *,
+        minimum: int = 1,
+        skip_bad: bool = False,
+        split: Split = "train",
     ) -> PairSet:
-        """Pairs from HR images alone (down-scaled here) or with their LR images."""
+        """Pairs from HR images alone (down-scaled here), with their LR images, or from a known data set's folder."""
         scale = self.interface.scale
         if inputs is None:
-            smallest = minimum * scale
-            return self.degrade(read_folder(targets, minimum=(smallest, smallest), skip_bad=skip_bad))
+            known = read_known(targets, self.interface, split, minimum=minimum, skip_bad=skip_bad)
+            if known is None:
+                known = read_folder(targets, minimum=(minimum * scale,) * 2, skip_bad=skip_bad)
+            return self.degrade(known) if isinstance(known, ImageSet) else known
         hr, lr = read_pairs(targets, inputs, scale=scale, minimum=(minimum, minimum), skip_bad=skip_bad)
         return PairSet(lr, hr, scale)
 

@@ -12,7 +12,7 @@ register(
     NamedSpace(
         "restore",
         "chains on a pixel-unshuffled input, for denoising, deblurring and deraining",
-        ("denoise", "denoise-signal", "deblur", "derain"),
+        ("denoise", "denoise-s15", "denoise-s50", "denoise-signal", "deblur", "derain"),
         partial(
             chain_space,
             blocks=CARD_BLOCKS,

@@ -17,7 +17,7 @@ from spaces.upsamplers import UPSAMPLERS
 
 # Those that work on few pixels, as the lowest levels of a training patch have.
 UNET_BLOCKS = ("hin", "double_conv", "residual", "mccb_mscb", "ghost", "idle")
-TASKS = ("denoise", "denoise-signal", "deblur", "derain")
+TASKS = ("denoise", "denoise-s15", "denoise-s50", "denoise-signal", "deblur", "derain")
 
 
 def unet_space(

@@ -1,0 +1,261 @@
+"""What ``evaluate`` and ``baselines`` print: tables for people, records for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from search.evaluate import BaselineRow, Evaluation, SetResult
+from spaces.measurement import Measurement
+
+
+def evaluation_json(found: Evaluation) -> str:
+    """All that was found; infinite PSNR (identical images) is the text ``inf``."""
+    subject = found.subject
+    record = {
+        "name": subject.name,
+        "task": subject.task.interface.name,
+        "architecture": json.loads(subject.architecture.to_json()),
+        "digest": subject.architecture.digest,
+        "value_range": subject.value_range,
+        "weights": list(subject.weights),
+        "passes": found.passes,
+        "costs": [_measurement(m) for m in cost_measurements(found)],
+        "data": [_set_record(found, result) for result in found.sets],
+        "notes": list(found.notes),
+        "warnings": list(found.warnings),
+    }
+    return json.dumps(record, indent=2, allow_nan=False)
+
+
+def _set_record(found: Evaluation, result: SetResult) -> dict[str, Any]:
+    return {
+        "name": result.data,
+        "images": result.images,
+        "measurements": [_measurement(m) for m in result.measurements],
+        "baseline": {
+            "name": found.subject.task.baseline_name,
+            "measurements": [_measurement(m) for m in result.trivial],
+        },
+        "per_image": {
+            image: {name: _number(value) for name, value in scores.items()}
+            for image, scores in result.scores.items()
+        },
+        "notes": list(result.notes),
+    }
+
+
+def _measurement(m: Measurement) -> dict[str, Any]:
+    return {"name": m.name, "value": _number(m.value), "unit": m.unit, "protocol": m.protocol}
+
+
+def _number(value: float) -> float | str:
+    return value if math.isfinite(value) else str(value)
+
+
+def cost_measurements(found: Evaluation) -> list[Measurement]:
+    """Parameters, GMACs, activations, convolutions, runtime and peak memory, each with unit and protocol."""
+    at = "x".join(map(str, (found.subject.task.interface.in_channels, *found.input)))
+    each = "" if found.passes == 1 else f" of one of {found.passes} passes"
+    count = found.cost
+    rows = [
+        Measurement("parameters", count.parameters, "1", "min", "stored numbers of one network"),
+        Measurement("gmacs_exact", count.gmacs(), "GMACs", "min", f"without bias, {at}{each}"),
+        Measurement(
+            "gmacs_challenge",
+            count.gmacs("challenge"),
+            "GMACs",
+            "min",
+            f"as the challenges count (with activation layers), {at}{each}",
+        ),
+        Measurement("gmacs_bias", count.gmacs("bias"), "GMACs", "min", f"with bias, {at}{each}"),
+        Measurement("activations", count.activations, "1", "min", f"outputs of convolutions, {at}{each}"),
+        Measurement("convolutions", count.convolutions, "1", "min", f"calls{each}"),
+    ]
+    if found.latency:
+        rows.append(
+            Measurement("runtime", found.latency.median_ms, "ms", "min", found.latency.protocol + each)
+        )
+    if found.memory:
+        rows.append(Measurement("peak_memory", found.memory.bytes, "bytes", "min", found.memory.protocol))
+    return rows
+
+
+def evaluation_table(found: Evaluation, *, per_image: bool = False) -> RenderableType:
+    """Quality and cost, each number with its protocol, and what was published of it."""
+    parts: list[RenderableType] = []
+    if found.sets:
+        parts += [_quality_table(found), _lines(_protocols(found))]
+    if per_image:
+        parts += [_image_table(result) for result in found.sets]
+    parts.append(_cost_table(found))
+    notes = [*found.notes, *(f"{result.data}: {note}" for result in found.sets for note in result.notes)]
+    if notes:
+        parts.append(_lines(notes))
+    return Group(*parts)
+
+
+def _lines(texts: Sequence[str]) -> Text:
+    return Text("\n".join(texts), style="dim")
+
+
+def _quality_table(found: Evaluation) -> Table:
+    subject = found.subject
+    passes = f", mean of {found.passes} passes" if found.passes > 1 else ""
+    table = Table(title=f"{subject.name}: {subject.task.interface.name}{passes}", title_justify="left")
+    names = list(dict.fromkeys(m.name for result in found.sets for m in result.measurements))
+    units = {m.name: m.unit for result in found.sets for m in result.measurements}
+    for heading in ("data", "images", "method"):
+        table.add_column(heading, justify="right" if heading == "images" else "left")
+    for name in names:
+        table.add_column(
+            name + ("" if units[name] == "1" else f" [{units[name]}]").replace("[", r"\["), justify="right"
+        )
+    for result in found.sets:
+        table.add_section()
+        methods = [
+            (subject.name, {m.name: m.value for m in result.measurements}),
+            (subject.task.baseline_name, {m.name: m.value for m in result.trivial}),
+            *_known(found, result.data),
+        ]
+        for i, (method, values) in enumerate(methods):
+            where = (result.data, str(result.images)) if i == 0 else ("", "")
+            table.add_row(*where, method, *(f"{values[n]:.4f}" if n in values else "" for n in names))
+    return table
+
+
+def _known(found: Evaluation, data: str) -> list[tuple[str, dict[str, float]]]:
+    """What was published of the network on a set of that name, and what its own code gives under our protocol."""
+    network = found.subject.published
+    if network is None:
+        return []
+    figures, measured = {}, {}
+    for name, value in network.figures.psnr_y.items():
+        if _same(name, data):
+            figures["psnr_y"] = value
+    for text, value in network.measured.items():
+        metric, _, name = text.partition(" of ")
+        if _same(name, data):
+            measured[metric] = value
+    return [(k, v) for k, v in (("published", figures), ("original code", measured)) if v]
+
+
+def _same(name: str, data: str) -> bool:
+    """``Set5`` is ``set5``, and ``set5/HR``."""
+    plain = [re.sub(r"[^a-z0-9]", "", part.lower()) for part in (name, *data.split("/"))]
+    return plain[0] in plain[1:]
+
+
+def _protocols(found: Evaluation) -> list[str]:
+    """The protocols that the metrics share, each once."""
+    lines: dict[str, list[str]] = {}
+    for result in found.sets:
+        for m in result.measurements:
+            lines.setdefault(m.protocol, []).append(m.name)
+    return [f"{', '.join(names)}: {protocol}" for protocol, names in lines.items()]
+
+
+def _image_table(result: SetResult) -> Table:
+    table = Table(title=f"{result.data}, per image", title_justify="left")
+    table.add_column("image")
+    names = list(next(iter(result.scores.values())))
+    for name in names:
+        table.add_column(name, justify="right")
+    for image, scores in result.scores.items():
+        table.add_row(image, *(f"{scores[name]:.4f}" for name in names))
+    return table
+
+
+def _cost_table(found: Evaluation) -> Table:
+    subject = found.subject
+    table = Table(title=f"{subject.name}: {subject.architecture.label}", title_justify="left")
+    known = _published_costs(found)
+    headings = ["measurement", "value", *(["published"] if known else []), "unit", "protocol"]
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading in ("value", "published") else "left")
+    for m in cost_measurements(found):
+        value, unit = _shown(m)
+        beside = [known.get(m.name, "")] if known else []
+        table.add_row(m.name, value, *beside, unit, m.protocol)
+    return table
+
+
+def _shown(m: Measurement) -> tuple[str, str]:
+    if m.name == "peak_memory":
+        return f"{m.value / 1e6:.1f}", "MB"
+    if m.name == "activations":
+        return f"{m.value / 1e6:.4f}", "M"
+    unit = "" if m.unit == "1" else m.unit
+    return (f"{m.value:,.0f}" if m.unit == "1" else f"{m.value:.4f}"), unit
+
+
+def _published_costs(found: Evaluation) -> dict[str, str]:
+    """What was published, where it is of the same input size."""
+    network = found.subject.published
+    if network is None or found.input != network.task.cost_input[1:]:
+        return {}
+    figures = network.figures
+    given = {
+        "parameters": _count(figures.parameters),
+        f"gmacs_{figures.convention}": _decimals(figures.gmacs),
+        "activations": _decimals(figures.activations, 1e6),
+        "convolutions": _count(figures.convolutions),
+    }
+    return {name: text for name, text in given.items() if text}
+
+
+def _count(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}"
+
+
+def _decimals(value: float | None, unit: float = 1) -> str:
+    return "" if value is None else f"{value / unit:g}"
+
+
+def baselines_table(rows: Sequence[BaselineRow]) -> RenderableType:
+    """Published networks: ours and, behind a slash, what was published."""
+    table = Table(title="Published networks: ours / published", title_justify="left")
+    for heading in (
+        "name",
+        "task",
+        "parameters",
+        "GMACs",
+        "exact GMACs",
+        "activations \\[M]",
+        "convolutions",
+        "weights",
+    ):
+        table.add_column(heading, justify="left" if heading in ("name", "task", "weights") else "right")
+    for row in rows:
+        network, figures, count = row.published, row.published.figures, row.cost
+        table.add_row(
+            network.name,
+            network.task.name,
+            _beside(f"{count.parameters:,}", _count(figures.parameters)),
+            _beside(f"{row.gmacs:.2f}", _decimals(figures.gmacs)) + f" {figures.convention}",
+            f"{count.gmacs():.2f}",
+            _beside(f"{count.activations / 1e6:.2f}", _decimals(figures.activations, 1e6)),
+            _beside(str(count.convolutions), _count(figures.convolutions)),
+            network.checkpoint or "-",
+        )
+    sizes = sorted(
+        {f"{row.published.task.name} {'x'.join(map(str, row.published.task.cost_input))}" for row in rows}
+    )
+    note = f"at {', '.join(sizes)}; GMACs by the convention of the published figure; --json tells sources and notes"
+    return Group(table, _lines([note]))
+
+
+def _beside(ours: str, figure: str) -> str:
+    return f"{ours} / {figure}" if figure else ours
+
+
+def baselines_json(rows: Sequence[BaselineRow]) -> str:
+    """The same with papers, sources, PSNR and notes."""
+    return json.dumps([row.record() for row in rows], indent=2)

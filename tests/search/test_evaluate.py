@@ -1,0 +1,271 @@
+"""``evaluate``: quality, cost, runtime and memory of published and own networks."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from results.export import export
+from search.cli import main
+from spaces.architecture import Block
+from spaces.baselines import published
+from spaces.build import build
+from spaces.chain import Chain
+from spaces.task import super_resolution
+
+NETWORK = Chain(width=8, blocks=(Block("ghost"),))
+TASK = super_resolution(2)
+
+Said = Callable[..., tuple[str, str]]
+
+
+@pytest.fixture
+def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Said:
+    """Runs a command in an empty folder; what it says on standard output and standard error."""
+
+    def call(*arguments: object, code: int = 0) -> tuple[str, str]:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["pixelfront", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        said = capsys.readouterr()
+        assert exit_.value.code == code, said.err
+        return said.out, said.err
+
+    return call
+
+
+def smooth(path: Path, seed: int, size: tuple[int, int] = (48, 40)) -> Path:
+    """A picture that bicubic up-scaling does well on."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    small = np.random.default_rng(seed).integers(60, 200, (6, 6, 3), dtype=np.uint8)
+    Image.fromarray(small).resize(size, Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A network that exports as it was trained: here, not at all."""
+    torch.manual_seed(0)
+    export(build(NETWORK, TASK).eval(), NETWORK, TASK, tmp_path / "m.safetensors", "safetensors")
+    return tmp_path / "m.safetensors"
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    for i in range(2):
+        smooth(tmp_path / f"mine/HR/{i}.png", i)
+    return tmp_path / "mine/HR"
+
+
+def test_an_exported_network_on_a_folder(said: Said, model: Path, photographs: Path, tmp_path: Path) -> None:
+    text, _ = said(
+        "evaluate", "--model", model, "--data", photographs, "--json", "--runs", 1, "--input", "3x32x32",
+        "--threads", 1, "--save", "out",
+    )  # fmt: skip
+    record = json.loads(text)
+    assert (record["name"], record["task"], record["passes"]) == ("m", "sr-x2", 1)
+    assert record["digest"] == NETWORK.digest
+    (data,) = record["data"]
+    assert (data["name"], data["images"]) == ("mine/HR", 2)
+    found = {m["name"]: m for m in data["measurements"]}
+    assert found["psnr_y"]["unit"] == "dB"
+    assert re.fullmatch(r"Y, 8-bit, border 2, on mine/HR \([0-9a-f]{12}\)", found["psnr_y"]["protocol"])
+    each = [scores["psnr_y"] for scores in data["per_image"].values()]
+    assert found["psnr_y"]["value"] == pytest.approx(np.mean(each))
+    costs = {m["name"]: m for m in record["costs"]}
+    assert costs["gmacs_challenge"]["value"] >= costs["gmacs_exact"]["value"] > 0
+    assert costs["runtime"]["unit"] == "ms"
+    assert costs["runtime"]["value"] > 0
+    assert "median of 1 runs after 2, float32, 1x3x32x32, 1 thread(s)" in costs["runtime"]["protocol"]
+    assert costs["peak_memory"]["value"] > 4 * costs["parameters"]["value"]
+    for i in range(2):
+        assert Image.open(tmp_path / f"out/mine-HR/{i}.png").size == (48, 40)
+
+
+def test_the_table_has_all_and_a_bad_network_is_warned_of(
+    said: Said, model: Path, photographs: Path, tmp_path: Path
+) -> None:
+    tensors = {name: 30 * tensor for name, tensor in build(NETWORK, TASK).state_dict().items()}
+    bad = tmp_path / "bad.safetensors"
+    save_file(tensors, bad, {"architecture": NETWORK.to_json(), "task": "sr-x2"})
+    text, warning = said(
+        "evaluate", "--model", bad, "--data", photographs, "--per-image", "--runs", 1, "--input", "3x32x32"
+    )
+    for part in ("psnr_y [dB]", "ssim_rgb", "bicubic", "0.png", "runtime", "peak_memory", "border 2"):
+        assert part in text
+    assert re.search(
+        r"warning: mine/HR: worse than bicubic \(psnr_y [-\d.]+ against [\d.]+ dB\): is the value range right\? "
+        r"bad works on 0\.\.1",
+        warning,
+    )
+
+
+def test_ensembles_count_their_passes(said: Said, photographs: Path, tmp_path: Path) -> None:
+    (tmp_path / "net.json").write_text(NETWORK.to_json())
+    weights = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        torch.save({"params_ema": build(NETWORK, TASK).state_dict()}, tmp_path / f"{seed}.pth")
+        weights += ["--weights", tmp_path / f"{seed}.pth"]
+    common = ("evaluate", "--architecture", "net.json", "--task", "sr-x2", "--data", photographs, "--json")
+    values = {}
+    for name, more in {
+        "first": weights[:2],
+        "both": weights,
+        "x8": [*weights, "--ensemble", "x8"],
+    }.items():
+        record = json.loads(said(*common, "--runs", 0, *more)[0])
+        values[name] = record["data"][0]["measurements"][0]["value"]
+        assert record["passes"] == {"first": 1, "both": 2, "x8": 16}[name]
+        assert "runtime" not in {m["name"] for m in record["costs"]}
+    assert len(set(values.values())) == 3
+    assert "of one of 16 passes" in record["costs"][1]["protocol"]
+
+
+def test_several_sets_keep_their_names_apart(said: Said, model: Path, tmp_path: Path) -> None:
+    arguments = []
+    for name in ("a", "b"):
+        smooth(tmp_path / name / "images/0.png", 5)
+        arguments += ["--data", tmp_path / name / "images"]
+    record = json.loads(said("evaluate", "--model", model, "--runs", 0, "--json", *arguments)[0])
+    assert [data["name"] for data in record["data"]] == ["a/images", "b/images"]
+
+
+def test_a_data_set_with_its_inputs_inside_is_understood(said: Said, model: Path, tmp_path: Path) -> None:
+    smooth(tmp_path / "Set9/HR/0.png", 0, (48, 40))
+    smooth(tmp_path / "Set9/LR_bicubic/X2/0x2.png", 7, (24, 20))
+    (data,) = json.loads(said("evaluate", "--model", model, "--runs", 0, "--json", "--data", "Set9")[0])[
+        "data"
+    ]
+    assert (data["name"], data["images"]) == ("Set9", 1)
+    # The inputs are of another picture: they are read, not made.
+    assert {m["name"]: m["value"] for m in data["baseline"]["measurements"]}["psnr_y"] < 25
+
+
+def test_a_published_network_without_weights_gives_costs_only(said: Said) -> None:
+    text, _ = said("evaluate", "--baseline", "rfdn", "--runs", 0)
+    assert "costs only: quality needs trained weights, --weights FILE" in text
+    assert "RFDN_AIM.pth" in text
+    assert re.search(r"gmacs_challenge\W+27\.10\d+\W+27\.1 ", text)
+    assert "psnr" not in text
+    record = json.loads(said("evaluate", "--baseline", "rfdn", "--runs", 0, "--json")[0])
+    assert record["data"] == []
+
+
+def test_the_embedded_photographs_are_the_default(said: Said, model: Path) -> None:
+    record = json.loads(said("evaluate", "--model", model, "--runs", 0, "--json")[0])
+    assert record["data"][0]["images"] > 1
+
+
+@pytest.mark.shared
+def test_rfdns_checkpoint_gives_what_was_measured_and_published(said: Said, shared: Path) -> None:
+    set5 = shared / "data/set5"
+    text, error = said(
+        "evaluate", "--baseline", "rfdn", "--weights", shared / "weights/RFDN_AIM.pth", "--runs", 0,
+        "--data", set5, "--json",
+    )  # fmt: skip
+    found = {m["name"]: m["value"] for m in json.loads(text)["data"][0]["measurements"]}
+    measured = published("rfdn").measured
+    assert found["psnr_y"] == pytest.approx(measured["psnr_y of Set5"], abs=0.005)
+    assert found["psnr_rgb"] == pytest.approx(measured["psnr_rgb of Set5"], abs=0.005)
+    assert "warning" not in error
+
+
+@pytest.mark.shared
+def test_what_was_published_and_measured_stands_beside(said: Said, shared: Path) -> None:
+    weights, set5 = shared / "weights/IMDN_x4.pth", shared / "data/set5"
+    text, _ = said("evaluate", "--baseline", "imdn", "--weights", weights, "--runs", 0, "--data", set5)
+    assert re.search(r"published\W+32\.2100", text)
+    assert re.search(r"original code\W+30\.3005\W+32\.2096", text)
+
+
+@pytest.mark.shared
+def test_a_wrong_value_range_is_warned_of(said: Said, shared: Path, tmp_path: Path) -> None:
+    rfdn = json.loads(published("rfdn").architecture.to_json())
+    (tmp_path / "net.json").write_text(json.dumps(rfdn | {"value_range": 1}))
+    from spaces.checkpoint import load_published
+
+    network = load_published("rfdn", shared / "weights/RFDN_AIM.pth")
+    save_file(network.state_dict(), tmp_path / "w.safetensors")
+    _, error = said(
+        "evaluate", "--architecture", "net.json", "--weights", "w.safetensors", "--runs", 0,
+        "--data", shared / "data/set5/HR",
+    )  # fmt: skip
+    assert "worse than bicubic" in error
+    assert "net works on 0..1" in error
+
+
+BAD = {
+    "nothing": ((), "expected one of --baseline NAME, --model"),
+    "two": (("--baseline", "rfdn", "--model", "m.safetensors"), "expected one of"),
+    "unknown baseline": (("--baseline", "rfdm"), "did you mean 'rfdn'"),
+    "no model": (("--model", "no.safetensors"), "no.safetensors: can't be read"),
+    "no architecture": (("--architecture", "no.json"), "no.json: no such file"),
+    "broken architecture": (("--architecture", "junk.json"), "architecture junk.json"),
+    "no weights": (("--baseline", "rfdn", "--weights", "no.pth"), "checkpoint no.pth: no such file"),
+    "junk weights": (("--baseline", "rfdn", "--weights", "junk.json"), "can't be read"),
+    "weights of a model": (("--model", "m.safetensors", "--weights", "x"), "leave --weights out"),
+    "foreign model": (("--model", "plain.safetensors"), "that 'pixelfront export' wrote"),
+    "other weights": (
+        ("--architecture", "net.json", "--weights", "plain.safetensors", "--task", "sr-x2"),
+        "checkpoint plain.safetensors: the weights don't fit",
+    ),
+    "model's task": (("--model", "m.safetensors", "--task", "sr-x3"), "m.safetensors is for sr-x2"),
+    "baseline's task": (("--baseline", "rfdn", "--task", "sr-x2"), "was published for sr-x4"),
+    "unknown task": (("--baseline", "rfdn", "--task", "sr-x5"), "did you mean 'sr-x"),
+    "no folder": (("--model", "m.safetensors", "--data", "nowhere"), "nowhere: no such folder"),
+    "no images": (("--model", "m.safetensors", "--data", "empty"), "no image"),
+    "inputs alone": (("--model", "m.safetensors", "--data-lr", "empty"), "--data-lr needs --data"),
+    "too few inputs": (
+        ("--model", "m.safetensors", "--data", "a", "--data", "b", "--data-lr", "c"),
+        "one --data-lr for each --data, in the same order, got 1 for 2",
+    ),
+    "bad size": (("--baseline", "rfdn", "--input", "256"), "CxHxW"),
+    "bad device": (("--baseline", "rfdn", "--device", "tpu"), "auto, cpu or cuda, got 'tpu'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_message_and_exit_code_2(said: Said, model: Path, tmp_path: Path, case: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "junk.json").write_text("junk")
+    (tmp_path / "net.json").write_text(NETWORK.to_json())
+    save_file({"x": torch.zeros(1)}, tmp_path / "plain.safetensors")
+    arguments, message = BAD[case]
+    _, error = said("evaluate", *arguments, code=2)
+    assert message in error
+    assert error.startswith("pixelfront: ")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has CUDA")
+def test_cuda_where_there_is_none(said: Said) -> None:
+    assert "no CUDA device" in said("evaluate", "--baseline", "rfdn", "--device", "cuda", code=2)[1]
+
+
+def test_an_output_of_nan_names_the_image(said: Said, photographs: Path, tmp_path: Path) -> None:
+    tensors = {
+        name: torch.full_like(tensor, float("nan"))
+        for name, tensor in build(NETWORK, TASK).state_dict().items()
+    }
+    save_file(tensors, tmp_path / "nan.safetensors", {"architecture": NETWORK.to_json(), "task": "sr-x2"})
+    _, error = said("evaluate", "--model", "nan.safetensors", "--data", photographs, code=2)
+    assert "0.png of mine/HR: the network's output is NaN" in error
+
+
+def test_a_perfect_network_is_infinite_in_json(said: Said, model: Path, tmp_path: Path) -> None:
+    """White stays white under bicubic up-scaling."""
+    (tmp_path / "white").mkdir()
+    Image.new("RGB", (40, 40), "white").save(tmp_path / "white/0.png")
+    record = json.loads(said("evaluate", "--model", model, "--data", "white", "--runs", 0, "--json")[0])
+    trivial = {m["name"]: m["value"] for m in record["data"][0]["baseline"]["measurements"]}
+    assert trivial["psnr_y"] == "inf"
