@@ -83,7 +83,7 @@ def search(
         typer.Option(
             "--gmacs",
             metavar="A:B",
-            help="A band of GMACs instead: widths are solved for.",
+            help="A band of GMACs instead: widths are solved for. By name: ntire22-hdr-1, ntire22-hdr-2.",
             rich_help_panel=BUDGET,
         ),
     ] = None,
@@ -102,7 +102,12 @@ def search(
             help="Wall time, e.g. 90s, 6m, 1h30m; whichever limit is first.", rich_help_panel=BUDGET
         ),
     ] = None,
-    task: Annotated[str | None, typer.Option(help="sr-x2, sr-x3 or sr-x4 [default: sr-x4].")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="sr-x2 to sr-x4, denoise, deblur, derain, hdr, isp, rescale-x4, ... [default: sr-x4]."
+        ),
+    ] = None,
     study: Annotated[str | None, typer.Option(help="Name of the study [default: TASK-NUMBER].")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with --study.")] = False,
     config: Annotated[Path | None, typer.Option(help="A TOML file; flags override it.")] = None,
@@ -112,7 +117,10 @@ def search(
     seed: Annotated[
         int | None, typer.Option(help="One seed, one sequence of architectures [default: 0].")
     ] = None,
-    objective: Annotated[str | None, typer.Option(help="psnr_y or psnr_rgb [default: psnr_y].")] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(help="What is searched for, e.g. psnr_y, psnr_rgb, psnr_mu [default: the task's]."),
+    ] = None,
     window: Annotated[
         int | None,
         typer.Option(
@@ -121,7 +129,9 @@ def search(
     ] = None,
     space: Annotated[
         str | None,
-        typer.Option(help="A named space: sr-card, sr-all [default: sr-card].", rich_help_panel=SPACE),
+        typer.Option(
+            help="A named space; 'pixelfront spaces' lists them [default: the task's].", rich_help_panel=SPACE
+        ),
     ] = None,
     blocks: Annotated[
         str | None,
@@ -181,7 +191,7 @@ def search(
     ] = None,
     patch: Annotated[
         int | None,
-        typer.Option(help="Side of an input patch in pixels [default: 24].", rich_help_panel=TRAIN),
+        typer.Option(help="Side of an input patch in pixels [default: the task's].", rich_help_panel=TRAIN),
     ] = None,
     lr: Annotated[
         float | None, typer.Option("--lr", help="Learning rate [default: 0.002].", rich_help_panel=TRAIN)
@@ -213,6 +223,14 @@ def search(
     retries: Annotated[
         int | None, typer.Option(help="Tries again after a lost worker [default: 2].", rich_help_panel=WHERE)
     ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Any key of the configuration, as in a TOML file; repeatable: --set space.levels=2:4.",
+        ),
+    ] = None,
     runs: Runs = RUNS,
     db: Db = None,
     no_finish: Annotated[
@@ -223,7 +241,7 @@ def search(
 
     Ends with the front, front.png, a side-by-side picture and the winner as a checked ONNX file.
     """
-    from search.config import load
+    from search.config import load, settings
     from search.run import run_search
 
     flags: dict[str, Any] = {
@@ -266,7 +284,7 @@ def search(
         "workers.retries": retries,
     }
     run_search(
-        load(config, flags),
+        load(config, flags | settings(set_ or ())),
         place=_place(runs, db),
         study=study,
         resume=resume,
@@ -520,6 +538,46 @@ def evaluate(
         _console().print(evaluation_table(found, per_image=per_image))
     for warning in found.warnings:
         typer.echo(f"warning: {warning}", err=True)
+
+
+@app.command()
+def downscale(
+    model: Annotated[
+        str,
+        typer.Argument(help="What will enlarge them: a .safetensors file of ours, or a published network."),
+    ],
+    images: Annotated[list[Path], typer.Argument(help="Images to make small.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the small images.")],
+    weights: Annotated[Path | None, typer.Option(help="Checkpoint of a published network.")] = None,
+    hr_iterations: Annotated[int, typer.Option(min=0, help="Steps on the large image; 0: none.")] = 15,
+    lr_iterations: Annotated[int, typer.Option(min=0, help="Steps on the small image; 0: none.")] = 15,
+    epsilon: Annotated[
+        float, typer.Option(help="How far an image may move: L2 norm over all values in [0, 1].")
+    ] = 0.3,
+    json: Json = False,
+) -> None:
+    """Make images small so that a network enlarges them better (collaborative downscaling, HCD).
+
+    The network stays as it is; the small images are searched for and kept in 8 bits. PSNR is of the enlarged ones.
+    """
+    from evaluators.downscaling import Settings, downscale_files
+    from search.evaluation_tables import downscaled_json, downscaled_table
+
+    chosen = Settings(hr_iterations, lr_iterations, epsilon)
+    with _progress() as (start, advance):
+        start(model, len(images))
+        count = 0
+
+        def done(_row: object) -> None:
+            nonlocal count
+            count += 1
+            advance(model, count)
+
+        rows = downscale_files(model, images, output, weights=weights, settings=chosen, done=done)
+    if json:
+        typer.echo(downscaled_json(rows))
+    else:
+        _console().print(downscaled_table(rows))
 
 
 @data_app.command("list")

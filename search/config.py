@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import inf
 from pathlib import Path
 from typing import Any, Literal
@@ -184,6 +184,23 @@ def load(path: Path | None, flags: Mapping[str, Any]) -> dict[str, Any]:
     if {"max_gmacs", "gmacs"} & given.keys():
         said = {key: value for key, value in said.items() if key not in ("max_gmacs", "gmacs")}
     return said | given
+
+
+def settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """``KEY=VALUE`` texts as a dict; a value is read as TOML (``0.5``, ``true``, ``["psnr", "l2"]``) or else as text.
+
+    Raises: ConfigError: for a text without ``=``.
+    """
+    said = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"--set is KEY=VALUE, e.g. space.levels=2:4, got '{pair}'")
+        try:
+            said[key.strip()] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            said[key.strip()] = value.strip()
+    return said
 
 
 def resolve(said: Mapping[str, Any]) -> SearchConfig:

@@ -12,6 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from evaluators.downscaling import Downscaled
 from search.evaluate import BaselineRow, Evaluation, SetResult
 from spaces.measurement import Measurement
 
@@ -259,3 +260,36 @@ def _beside(ours: str, figure: str) -> str:
 def baselines_json(rows: Sequence[BaselineRow]) -> str:
     """The same with papers, sources, PSNR and notes."""
     return json.dumps([row.record() for row in rows], indent=2)
+
+
+def downscaled_table(rows: Sequence[Downscaled]) -> RenderableType:
+    """The PSNR of each image as it comes back from its small image, without and with the search."""
+    table = Table(title="PSNR in dB of the enlarged image", title_justify="left")
+    for heading in ("image", "plain", "LR stage", "HR and LR stage", "gain", "small image"):
+        table.add_column(heading, justify="left" if heading in ("image", "small image") else "right")
+    for row in rows:
+        gain = f"{row.best - row.plain:+.2f}"
+        values = (f"{value:.2f}" for value in (row.plain, row.after_lr, row.after_both))
+        table.add_row(row.name, *values, gain, str(row.file))
+    if len(rows) > 1:
+        columns = [(r.plain, r.after_lr, r.after_both, r.best - r.plain) for r in rows]
+        *means, gain_mean = (sum(column) / len(rows) for column in zip(*columns, strict=True))
+        table.add_section()
+        table.add_row("mean", *(f"{value:.2f}" for value in means), f"{gain_mean:+.2f}", "", style="bold")
+    protocol = f"Y, 8-bit, border {rows[0].scale}; the small images are 8-bit PNGs" if rows else ""
+    return Group(table, Text(protocol, style="dim"))
+
+
+def downscaled_json(rows: Sequence[Downscaled]) -> str:
+    """The same as JSON."""
+    records = [
+        {
+            "image": row.name,
+            "scale": row.scale,
+            "psnr_y": {"plain": row.plain, "lr_stage": row.after_lr, "hr_and_lr_stage": row.after_both},
+            "gain": row.best - row.plain,
+            "file": str(row.file),
+        }
+        for row in rows
+    ]
+    return json.dumps(records, indent=2)

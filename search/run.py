@@ -372,11 +372,12 @@ def _compare(store: Store, found: Overview, setup: Setup, folder: Path) -> Path:
     """The winner beside the trivial method on the first held-out picture."""
     pairs = setup.test or setup.data.validation
     network = trial_network(store, found.best, setup, folder)
-    scale, border = setup.task.interface.scale, setup.task.border
+    scale = setup.task.interface.scale
     inputs, targets = pairs.inputs.images[0].pixels, pairs.targets.images[0]
     trivial = setup.task.baseline(inputs)
     ours = restore(network, [inputs], scale=scale, finish=setup.task.finish)[0]
     one = pairs.pick([0])
+    protocol = setup.objective[1].partition(" on ")[0]
     outputs = {}
     for name, pixels in ((setup.task.baseline_name, trivial), (f"trial {found.best.number}", ours)):
         psnr = setup.task.per_image([pixels], one, ssim=False)[targets.name]
@@ -386,5 +387,5 @@ def _compare(store: Store, found: Overview, setup: Setup, folder: Path) -> Path:
         setup.task.picture(targets.pixels),
         outputs,
         title=f"{targets.name}: {setup.config.task}, {Architecture.from_json(found.best.architecture).label}",
-        caption=f"{setup.config.objective}, 8-bit, border {border}, whole picture; not a training image",
+        caption=f"{setup.config.objective}: {protocol}; whole picture, not a training image",
     )

@@ -41,6 +41,8 @@ class HdrFusion(Architecture):
         reference_skip: The medium frame's features are added after the fusion.
         reconstruction: ``double``: two 3x3 convolutions, as in AHDRNet; ``single``: one.
         output: What the network ends with: ``sigmoid``, ``relu`` or ``linear`` (nothing).
+        image_skip: The medium exposure, mapped, is what the output starts from: the network's last features are
+            added to it (for ``sigmoid``, to its logit).
         activation: ``paper``: each part uses its paper's; another name: all parts use that one.
     """
 
@@ -56,6 +58,7 @@ class HdrFusion(Architecture):
     reference_skip: bool = True
     reconstruction: str = "double"
     output: str = "sigmoid"
+    image_skip: bool = False
     activation: str = "paper"
 
     def __post_init__(self) -> None:
@@ -86,6 +89,7 @@ class HdrFusion(Architecture):
             "" if self.reference_skip else "no reference skip",
             "" if self.reconstruction == "double" else f"{self.reconstruction} reconstruction",
             "" if self.output == "sigmoid" else f"{self.output} output",
+            "image skip" if self.image_skip else "",
             "" if self.activation == "paper" else self.activation,
         )
         return ", ".join([f"{len(self.blocks)}x{self.width} {counts}", *filter(None, unusual)])
@@ -98,7 +102,7 @@ NAMED_FIELDS = {
     "reconstruction": RECONSTRUCTIONS,
     "output": OUTPUTS,
 }
-OPTIONAL_GENES = (*NAMED_FIELDS, "unshuffle", "reference_skip", "activation")
+OPTIONAL_GENES = (*NAMED_FIELDS, "unshuffle", "reference_skip", "image_skip", "activation")
 
 
 def decode(genes: Mapping[str, Leaf]) -> HdrFusion:

@@ -23,6 +23,7 @@ from spaces.activations import activation
 from spaces.attention import convolution3x3
 from spaces.blocks import BLOCKS
 from spaces.blocks.rfdb import separable3x3
+from spaces.chain_network import start_small
 from spaces.hdr import HdrFusion
 from spaces.parts import Network, Part
 from spaces.sizes import SizeRequirements
@@ -148,12 +149,18 @@ def network(architecture: HdrFusion, task: Task) -> Network:
 class HdrNetwork(Network):
     """The module of an ``HdrFusion``: (N, 18, H, W) as ``spaces.task.HDR`` says, to (N, 3, H, W)."""
 
+    # Where the mapped medium exposure is among the input's channels.
+    _MEDIUM = slice(9, 12)
+    _LEAST = 1e-3  # the logit of 0 and 1 is infinite
+
     def __init__(self, architecture: HdrFusion, task: Task):
         super().__init__(parts(architecture, task))
         self._architecture = architecture
+        if architecture.image_skip:
+            start_small(self.get_submodule("reconstruction"))
 
     def forward(self, exposures: Tensor) -> Tensor:
-        """The HDR image, linear in exposure; non-negative unless the output is ``linear``."""
+        """The HDR image in the mapped exposures' coding; non-negative unless the output is ``linear``."""
         a = self._architecture
         features, reference = self.get_submodule("alignment")(exposures)
         outputs = []
@@ -166,4 +173,7 @@ class HdrNetwork(Network):
         if a.reference_skip:
             features = features + reference
         image = self.get_submodule("reconstruction")(features)
+        if a.image_skip:
+            medium = exposures[:, self._MEDIUM]
+            image = image + (torch.logit(medium, eps=self._LEAST) if a.output == "sigmoid" else medium)
         return image if a.output == "linear" else _OUTPUTS[a.output](image)

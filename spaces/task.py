@@ -39,7 +39,7 @@ DENOISE = Task("denoise")
 DENOISE_SIGNAL = Task("denoise-signal")
 DEBLUR = Task("deblur")
 DERAIN = Task("derain")
-# Three exposures (short, medium, long), each as the 3 channels taken and the 3 mapped to linear exposure; the
+# Three exposures (short, medium, long), each as the 3 channels taken and the 3 mapped to one coding of light; the
 # cost input is that of NTIRE 2022.
 HDR = Task("hdr", in_channels=18, cost_input=(18, 1060, 1900))
 # Packed Bayer (R, Gr, Gb, B) at half the size; the cost input is a patch of the Zurich RAW to RGB set.

@@ -38,6 +38,7 @@ def hdr_space(
     reference_skips: Sequence[bool] = (True, False),
     reconstructions: Sequence[str] = ("single", "double"),
     outputs: Sequence[str] = ("sigmoid",),
+    image_skips: Sequence[bool] = (True,),
     activations: Sequence[str] = ("paper",),
 ) -> Space:
     """A space of networks of the HDR topology; the lists are values of ``spaces.hdr.HdrFusion``'s fields.
@@ -68,6 +69,7 @@ def hdr_space(
         Choice("unshuffle", _increasing("unshuffle", unshuffles, 1, MAXIMUM_UNSHUFFLE), ordered=True),
         *(Choice(field, tuple(dict.fromkeys(values))) for field, values in named.items()),
         Choice("reference_skip", tuple(dict.fromkeys(reference_skips))),
+        Choice("image_skip", tuple(dict.fromkeys(image_skips))),
         Choice("activation", tuple(dict.fromkeys(activations))),
     ]
     return Space(name, tuple(choices), topology="spaces.hdr")

@@ -58,7 +58,7 @@ def write_deep_png(path: Path, pixels: np.ndarray) -> None:
 
 
 def write_radiance(path: Path, light: np.ndarray) -> None:
-    mantissas, exponents = np.frexp(light.max(axis=2, keepdims=True))
+    _, exponents = np.frexp(light.max(axis=2, keepdims=True))
     rgb = (light * np.ldexp(np.float32(256), -exponents)).astype(np.uint8)
     rgbe = np.concatenate([rgb, (exponents + 128).astype(np.uint8)], axis=2)
     header = f"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y {light.shape[0]} +X {light.shape[1]}\n"

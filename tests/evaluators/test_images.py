@@ -293,7 +293,9 @@ def test_crop_keeps_the_top_left_and_the_digest_of_what_was_read() -> None:
     ],
 )
 def test_image_checks_its_pixels(pixels: np.ndarray) -> None:
-    with pytest.raises(ValueError, match=r"a\.png: expected (\(H, W, C\) pixels of uint8|finite values, got 64 NaN)"):
+    with pytest.raises(
+        ValueError, match=r"a\.png: expected (\(H, W, C\) pixels of uint8|finite values, got 64 NaN)"
+    ):
         Image("a.png", pixels)
 
 
