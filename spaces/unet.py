@@ -38,7 +38,8 @@ class UNet(Architecture):
             channels out as in.
         upsampler: How the features become the output.
         image_skip: The input (enlarged bilinearly if the scale isn't 1) is added to the output. It needs a
-            task with as many channels out as in.
+            task with as many channels out as in, or packed Bayer RAW in and RGB out: a learned colour matrix and
+            gamma come before the adding then.
         activation: ``paper``: each block uses its paper's; another name: all blocks use that one.
     """
 

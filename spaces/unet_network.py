@@ -44,6 +44,8 @@ def parts(architecture: UNet, task: Task) -> dict[str, Part]:
     options = (("activation", architecture.activation), *upsampler.options)
     arguments = (width, task.out_channels, task.scale)
     found["upsampler"] = Part(UPSAMPLERS[upsampler.kind].create, arguments, width, options)
+    if architecture.image_skip and _is_bayer(task):
+        found["develop"] = Part(Develop, (), 4)
     return found
 
 
@@ -52,10 +54,33 @@ def _check(architecture: UNet, task: Task) -> None:
         f"task '{task.name}' has scale {task.scale}, {task.in_channels} channels in, {task.out_channels} out"
     )
     alike = task.in_channels == task.out_channels
-    if architecture.image_skip and not alike:
+    if architecture.image_skip and not (alike or _is_bayer(task)):
         raise ValueError(f"'image_skip' needs as many channels out as in, but {interface}: set it to false")
     if architecture.stages == 2 and (task.scale != 1 or not alike):
         raise ValueError(f"2 'stages' need scale 1 and as many channels out as in, but {interface}: use 1")
+
+
+def _is_bayer(task: Task) -> bool:
+    """Whether the input is a packed Bayer mosaic and the output RGB of twice the size."""
+    return (task.in_channels, task.out_channels, task.scale) == (4, 3, 2)
+
+
+class Develop(nn.Module):
+    """(N, 4, H, W) packed linear RAW to (N, 3, H, W) sRGB: a colour matrix that is learned, and gamma 1/2.2.
+
+    It starts as daylight white balance with the mean of both greens, so that training starts near the trivial
+    pipeline.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.matrix = nn.Conv2d(4, 3, 1, bias=False)
+        start = torch.tensor([[2.1, 0, 0, 0], [0, 0.5, 0.5, 0], [0, 0, 0, 1.7]])
+        with torch.no_grad():
+            self.matrix.weight.copy_(start.reshape(3, 4, 1, 1))
+
+    def forward(self, raw: Tensor) -> Tensor:
+        return self.matrix(raw).clamp_min(1e-3) ** (1 / 2.2)  # at 0 the power has no slope
 
 
 def _conv_part(in_channels: int, out_channels: int, kernel: int = 3, *, level: int = 0) -> Part:
@@ -157,7 +182,8 @@ class UNetNetwork(Network):
             x, _, _ = self._run(SECOND, fused, (encoded, decoded))
         y = self.get_submodule("upsampler")(x)
         if self._architecture.image_skip:
-            y = y + enlarge(image, self._scale, "bilinear")
+            skipped = self.get_submodule("develop")(image) if "develop" in self._modules else image
+            y = y + enlarge(skipped, self._scale, "bilinear")
         return (first, y) if self.training and first is not None else y
 
     def _attend(self, x: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,6 @@ register(
             depths=(1, 2),
             stages=(1,),
             upsamplers=("pixelshuffle", "nearest_attention", "transposed"),
-            image_skip=False,
         ),
     )
 )

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage import data
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -29,7 +29,7 @@ from spaces.parts import Network
 from spaces.resamplers import DOWNS, UPS
 from spaces.sizes import SizeRequirements
 from spaces.space import Genotype, Space
-from spaces.task import DENOISE, ISP, Task, super_resolution
+from spaces.task import DENOISE, HDR, ISP, Task, super_resolution
 from spaces.unet import UNet, level_widths
 
 SMALL_LISTS = {"depths": (1, 2), "levels": (2, 3), "activations": ("paper", "silu")}
@@ -425,8 +425,8 @@ def test_impossible_unets_are_refused(changes: dict[str, object], message: str) 
     [
         (
             PLAIN,
-            ISP,
-            "'image_skip' needs as many channels out as in, but task 'isp' has scale 2, 4 channels in",
+            HDR,
+            "'image_skip' needs as many channels out as in, but task 'hdr' has scale 1, 18 channels in",
         ),
         (replace(PLAIN, image_skip=False, stages=2), ISP, "2 'stages' need scale 1 .*: use 1"),
         (replace(PLAIN, stages=2), super_resolution(2), "2 'stages' need scale 1"),
@@ -518,4 +518,17 @@ def test_isp_space_holds_metaisps_pairs_and_decoded_genes_say_so() -> None:
     unet = baseline("metaisp")
     assert isinstance(unet, UNet)
     without_mfeb = ((Block("mccb_mscb"),), *unet.encoder[1:])
-    assert space.decode(genes) == replace(unet, widths=(40, 40, 40, 80), encoder=without_mfeb)
+    assert space.decode(genes) == replace(
+        unet, widths=(40, 40, 40, 80), encoder=without_mfeb, image_skip=True
+    )
+
+
+def test_a_raw_image_skip_starts_at_the_developed_mosaic() -> None:
+    unet = replace(PLAIN, image_skip=True)
+    network = build(unet, ISP).eval()
+    last = [m for m in network.get_submodule("upsampler").modules() if isinstance(m, nn.Conv2d)][-1]
+    for parameter in last.parameters():
+        nn.init.zeros_(parameter)
+    grey = torch.tensor([0.18 / 2.1, 0.18, 0.18, 0.18 / 1.7]).reshape(1, 4, 1, 1).expand(1, 4, 16, 16)
+    torch.testing.assert_close(network(grey), torch.full((1, 3, 32, 32), 0.18 ** (1 / 2.2)))
+    assert cost(unet, ISP).macs - cost(replace(unet, image_skip=False), ISP).macs == 12 * 224 * 224
