@@ -253,7 +253,11 @@ def difference(study: Mapping[str, Any], said: Mapping[str, Any]) -> list[str]:
     return [
         f"{key}: the study has {have.get(key)!r}, now {wanted[key]!r}"
         for key in wanted
-        if key not in RESUMABLE and not key.startswith("workers.") and wanted[key] != have.get(key)
+        # What the record doesn't know wasn't there yet when the study was made: a default isn't a difference.
+        if (key in have or key in said)
+        and key not in RESUMABLE
+        and not key.startswith("workers.")
+        and wanted[key] != have.get(key)
     ]
 
 
