@@ -29,6 +29,13 @@ from spaces.checkpoint import load_published
 ROOT = Path(__file__).resolve().parents[1]
 TOLERANCE_DB = 0.005
 SETS = ("Set5", "Set14", "B100")
+UNUSED_WEIGHTS = (
+    "Two checkpoints are of networks that aren't among these. PrunedMSRResNetx4_ciplab.pth "
+    "(https://github.com/kingsj0405/ciplab-aim2020-esr) is MSRResNet with 6 of 64 channels left in the trunk and "
+    "in the last convolutions but 64 in the up-sampler, which no up-sampler of the space has; its own code gives "
+    "27.56 dB on Set5 with it, less than bicubic's 28.43. GSANet_hdr.pth (https://github.com/gkyAiLab/GSANet) fuses "
+    "exposures by a topology of its own, with a denoiser that scales down and up, which isn't that of the HDR space."
+)
 Row = list[str]
 
 
@@ -116,7 +123,9 @@ def page(rows: list[BaselineRow], quality: dict[str, dict[str, float]], origin: 
         "## Cost",
         "Ours / published, at the task's input size (3x256x256; HDR 18x1060x1900; ISP 4x224x224). GMACs are counted by "
         "the convention in the same column, which is that of the published figure; *exact* leaves out activations and "
-        "bias and counts transposed convolutions on their input. A published figure has the digits of its source.",
+        "bias and counts transposed convolutions on their input. A published figure has the digits of its source; the "
+        "difference is the largest of the row's four. Where no note explains it, it is the source's rounding: to two "
+        "decimals, and of parameters to thousands (to ten thousands for ahdrnet).",
         table(
             [
                 "network",
@@ -134,11 +143,18 @@ def page(rows: list[BaselineRow], quality: dict[str, dict[str, float]], origin: 
         "## Quality",
         "PSNR on Y in dB: our network with the official weights / what the original code gives with them under our "
         "protocol / what was published. Y of BT.601 not rounded, output rounded to 8 bits, a border of the scale left "
-        "out. Set5 and Set14 with their published LR images; B100 is BSDS500's val without the last row and column.",
+        "out. Set5 and Set14 with their published LR images; B100 is BSDS500's val without the last row and column, "
+        "which for x2 and x4 `pixelfront evaluate --data bsds500/val` scores on too. A dash at the first place: the "
+        "weights were not at hand; at the others: not measured, not published.",
         table(
             ["network", "task", *SETS],
-            [quality_row(row, quality[row.published.name]) for row in rows if row.published.name in quality],
+            [
+                quality_row(row, quality.get(row.published.name, {}))
+                for row in rows
+                if has_quality(row, quality)
+            ],
         ),
+        UNUSED_WEIGHTS,
         "## Notes",
         "\n".join(note_lines(rows)),
     ]
@@ -182,15 +198,23 @@ def largest_difference(row: BaselineRow) -> str:
     return f"{100 * max(found):.2f} %" if found else "-"
 
 
+def has_quality(row: BaselineRow, quality: dict[str, dict[str, float]]) -> bool:
+    """Whether anything is known of its PSNR on the sets."""
+    network = row.published
+    return bool(network.name in quality or network.measured or network.figures.psnr_y)
+
+
 def quality_row(row: BaselineRow, found: dict[str, float]) -> Row:
     network = row.published
     cells = []
     for name in SETS:
         code, paper = network.measured.get(f"psnr_y of {name}"), network.figures.psnr_y.get(name)
-        cells.append(
-            f"{found[name]:.4f} / {'-' if code is None else f'{code:.4f}'} / {'-' if paper is None else f'{paper:g}'}"
-        )
+        cells.append(f"{decimals(found.get(name), 4)} / {decimals(code, 4)} / {decimals(paper, 2)}")
     return [network.name, network.task.name, *cells]
+
+
+def decimals(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def note_lines(rows: list[BaselineRow]) -> Iterator[str]:
@@ -198,8 +222,7 @@ def note_lines(rows: list[BaselineRow]) -> Iterator[str]:
     for row in rows:
         network = row.published
         figures = [f"Figures: {network.figures.source}."] if network.figures.source else []
-        notes = [note if note.endswith(".") else f"{note}." for note in network.notes]
-        yield f"- **{network.name}**: {' '.join([f'{network.paper}.', *figures, *notes])}"
+        yield f"- **{network.name}**: {' '.join([f'{network.paper}.', *figures, *network.notes])}"
 
 
 if __name__ == "__main__":

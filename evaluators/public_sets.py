@@ -163,6 +163,18 @@ _SETS = [
         "academic research, after a form",
     ),
     PublicSet(
+        "mai21",
+        "RAW of a smartphone and pictures of a camera: Mobile AI 2021, learned smartphone ISP",
+        "https://arxiv.org/abs/2105.07809",
+        "see its report",
+    ),
+    PublicSet(
+        "ntire22-hdr",
+        "three exposures and their HDR images: NTIRE 2022, HDR",
+        "https://arxiv.org/abs/2205.12633",
+        "see its report",
+    ),
+    PublicSet(
         "waterloo",
         "4,744 photographs: Waterloo Exploration Database",
         "https://ece.uwaterloo.ca/~k29ma/exploration/",

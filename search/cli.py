@@ -397,7 +397,9 @@ def profile(
     input: Annotated[
         str | None, typer.Option(metavar="CxHxW", help="Input size [default: the task's, 3x256x256].")
     ] = None,
-    task: Annotated[str, typer.Option(help="The task that it is built for.")] = "sr-x4",
+    task: Annotated[
+        str | None, typer.Option(help="The task that it is built for [default: the network's own].")
+    ] = None,
     convention: Annotated[str, typer.Option(help="How MACs count: exact, challenge or bias.")] = "exact",
     json: Annotated[bool, typer.Option("--json", help="JSON to standard output.")] = False,
 ) -> None:
@@ -415,7 +417,7 @@ def blocks(
     task: Annotated[str, typer.Option(help="Costs are quoted at this task's input size.")] = "sr-x4",
     widths: Annotated[str, typer.Option(help="Widths to quote costs at.")] = "16,32,64",
 ) -> None:
-    """List what the space offers: blocks and upsamplers with their cost per width."""
+    """List what the spaces offer: blocks, upsamplers and a U-Net's resamplers with their cost per width."""
     from search.inspect import blocks_table
 
     _console().print(blocks_table(task, widths))
@@ -455,15 +457,20 @@ def baselines(
 @app.command()
 def evaluate(
     baseline: Annotated[
-        str | None, typer.Option(help="A published network; 'pixelfront baselines' lists them.")
+        list[str] | None,
+        typer.Option(help="A published network; 'pixelfront baselines' lists them. Several are averaged."),
     ] = None,
     model: Annotated[
-        Path | None, typer.Option(help="A .safetensors file that 'pixelfront export' wrote.")
+        list[Path] | None,
+        typer.Option(help="A .safetensors file that 'pixelfront export' wrote. Several are averaged."),
     ] = None,
     architecture: Annotated[Path | None, typer.Option(help="An architecture's JSON file.")] = None,
     weights: Annotated[
         list[Path] | None,
-        typer.Option(help="Checkpoint of it; several are averaged [default: none, costs only]."),
+        typer.Option(
+            help="Checkpoint of it; several are averaged. Of several baselines one each, in their order "
+            "[default: none, costs only]."
+        ),
     ] = None,
     task: Annotated[str | None, typer.Option(help="The task [default: the network's, else sr-x4].")] = None,
     data: Annotated[
@@ -508,10 +515,15 @@ def evaluate(
     from evaluators.ensemble import TURNS
     from search import evaluate as evaluation
     from search.evaluation_tables import evaluation_json, evaluation_table
+    from search.subjects import find_subject
 
     where = evaluation.resolve_device(device)
-    subject = evaluation.find_subject(
-        baseline=baseline, model=model, architecture=architecture, weights=weights or (), task=task
+    subject = find_subject(
+        baselines=baseline or (),
+        models=model or (),
+        architecture=architecture,
+        weights=weights or (),
+        task=task,
     )
     sets = (
         evaluation.read_sets(subject.task, data or (), data_lr or (), skip_bad=skip_bad_images)

@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import torch
-from safetensors import SafetensorError, safe_open
 
 from evaluators.ensemble import TURNS, restore_averaged
 from evaluators.images import ImageSet
-from evaluators.layouts import find_pairs
+from evaluators.layouts import find_files
 from evaluators.pairs import PairSet
 from evaluators.runtime import (
     Latency,
@@ -25,16 +24,15 @@ from evaluators.runtime import (
     measure_latency,
     measure_peak_memory,
 )
-from evaluators.tasks import RestorationTask, get_task
+from evaluators.tasks import RestorationTask, Split, get_task
 from evaluators.trial import baseline_score
 from search.inspect import input_size
-from spaces.architecture import Architecture
+from search.subjects import Member, Subject
 from spaces.baselines import Published, baseline_names, published
 from spaces.build import build, cost
-from spaces.checkpoint import CheckpointError, load_published, load_weights, read_tensors
 from spaces.cost import Cost
 from spaces.measurement import Measurement
-from spaces.parts import Network
+from spaces.task import Task
 
 _PLAIN_NAMES = (
     "hr",
@@ -44,6 +42,10 @@ _PLAIN_NAMES = (
     "sharp",
     "clean",
     "groundtruth",
+    "images",
+    "train",
+    "val",
+    "test",
 )  # that say what, not of which set
 
 Advance = Callable[[str, int], None]  # data set, images done
@@ -51,27 +53,6 @@ Advance = Callable[[str, int], None]  # data set, images done
 
 class EvaluationError(RuntimeError):
     """An evaluation that can't be finished."""
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What is evaluated.
-
-    Attributes:
-        networks: One for each file of weights; none without weights.
-    """
-
-    name: str
-    architecture: Architecture
-    task: RestorationTask
-    networks: tuple[Network, ...]
-    weights: tuple[str, ...]
-    published: Published | None = None
-
-    @property
-    def value_range(self) -> int:
-        """What the network works on: 0 to this."""
-        return int(getattr(self.architecture, "value_range", 1))
 
 
 @dataclass(frozen=True)
@@ -92,102 +73,37 @@ class SetResult:
 
 
 @dataclass(frozen=True)
+class NetworkCosts:
+    """Cost of one network, of one pass.
+
+    Attributes:
+        latency, memory: None where they weren't measured.
+    """
+
+    member: Member
+    cost: Cost
+    latency: Latency | None = None
+    memory: PeakMemory | None = None
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """All that was found of a subject.
 
     Attributes:
         passes: Forward passes for one output: networks times flips and rotations.
         input: (height, width) that cost, runtime and memory are of.
+        costs: Of each architecture once.
         notes, warnings: Sentences for the reader.
     """
 
     subject: Subject
     passes: int
     input: tuple[int, int]
-    cost: Cost
+    costs: tuple[NetworkCosts, ...]
     sets: tuple[SetResult, ...] = ()
-    latency: Latency | None = None
-    memory: PeakMemory | None = None
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-
-
-def find_subject(
-    *,
-    baseline: str | None = None,
-    model: Path | None = None,
-    architecture: Path | None = None,
-    weights: Sequence[Path] = (),
-    task: str | None = None,
-) -> Subject:
-    """The network that the command line names, with its weights.
-
-    Raises: ValueError: unless exactly one of baseline, model and architecture is given; for unknown names; for weights
-        that don't fit, or a task that the published network isn't made for.
-    """
-    if sum(given is not None for given in (baseline, model, architecture)) != 1:
-        raise ValueError(
-            "expected one of --baseline NAME, --model FILE.safetensors and --architecture FILE.json: which network is "
-            "to be evaluated?"
-        )
-    if baseline is not None:
-        return _published_subject(baseline, weights, task)
-    if model is not None:
-        if weights:
-            raise ValueError(f"--model {model} holds its own weights: leave --weights out")
-        return _exported_subject(model, task)
-    assert architecture is not None
-    return _described_subject(architecture, weights, task)
-
-
-def _published_subject(name: str, weights: Sequence[Path], task_name: str | None) -> Subject:
-    known = published(name)
-    task = get_task(task_name or known.task.name)
-    mine, its = ((t.scale, t.in_channels, t.out_channels) for t in (task.interface, known.task))
-    if mine != its:
-        raise ValueError(
-            f"--task {task_name}: '{name}' was published for {known.task.name} and can't do that; leave --task out"
-        )
-    networks = tuple(load_published(name, path) for path in weights)
-    return Subject(name, known.architecture, task, networks, tuple(map(str, weights)), known)
-
-
-def _exported_subject(model: Path, task_name: str | None) -> Subject:
-    try:
-        with safe_open(model, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"--model {model}: can't be read as safetensors ({error})") from error
-    if not {"architecture", "task"} <= metadata.keys():
-        raise ValueError(
-            f"--model {model}: expected a file that 'pixelfront export' wrote, with architecture and task in its "
-            "metadata; for others use --architecture FILE.json --weights FILE"
-        )
-    if task_name not in (None, metadata["task"]):
-        raise ValueError(f"--task {task_name}: {model} is for {metadata['task']}; leave --task out")
-    architecture, task = Architecture.from_json(metadata["architecture"]), get_task(metadata["task"])
-    return Subject(model.stem, architecture, task, (_loaded(architecture, task, model),), (str(model),))
-
-
-def _described_subject(file: Path, weights: Sequence[Path], task_name: str | None) -> Subject:
-    from search.inspect import find_architecture
-
-    if not file.is_file():
-        raise ValueError(f"--architecture {file}: no such file; expected an architecture's JSON")
-    name, architecture = find_architecture(str(file))
-    task = get_task(task_name or "sr-x4")
-    networks = tuple(_loaded(architecture, task, path) for path in weights)
-    return Subject(name, architecture, task, networks, tuple(map(str, weights)))
-
-
-def _loaded(architecture: Architecture, task: RestorationTask, path: Path) -> Network:
-    network = build(architecture, task.interface)
-    tensors = read_tensors(path)
-    try:
-        load_weights(network, tensors)
-    except CheckpointError as error:
-        raise CheckpointError(f"checkpoint {path}: {error}") from error
-    return network
 
 
 def resolve_device(wanted: str) -> str:
@@ -233,21 +149,17 @@ def read_sets(
 
 def _read_set(task: RestorationTask, data: Path, inputs: Path | None, skip_bad: bool) -> PairSet:
     """The folder's pairs; of a data set in one of the usual layouts those to test on."""
-    if inputs is None and (folders := _folders_within(task, data)):
-        return _renamed(task.pairs(*folders, skip_bad=skip_bad), data.resolve().name)
+    split = _last_split(task, data) if inputs is None else None
+    if split:
+        return _renamed(task.pairs(data, skip_bad=skip_bad, split=split), data.resolve().name)
     pairs = task.pairs(data, inputs, skip_bad=skip_bad)
     return _renamed(pairs, _long_name(data)) if pairs.name.lower() in _PLAIN_NAMES else pairs
 
 
-def _folders_within(task: RestorationTask, data: Path) -> tuple[Path, Path | None] | None:
-    """Folders of targets and of inputs, where the data set has one of each."""
-    for split in ("test", "validation", "train"):
-        found = find_pairs(data, task.interface.name, split) if data.is_dir() else None
-        if found:
-            targets = {target.parent for _, _, target in found}
-            inputs = {low.parent if low else None for _, low, _ in found}
-            return (targets.pop(), inputs.pop()) if len(targets) == len(inputs) == 1 else None
-    return None
+def _last_split(task: RestorationTask, data: Path) -> Split | None:
+    """What is to be tested on in a data set of a known layout; None for a folder of another kind."""
+    splits: tuple[Split, ...] = ("test", "validation", "train")
+    return next((s for s in splits if data.is_dir() and find_files(data, task.interface.name, s)), None)
 
 
 def _long_name(folder: Path) -> str:
@@ -298,16 +210,26 @@ def evaluate(
     results = []
     for pairs in sets if subject.networks else ():
         results.append(_on_set(subject, pairs, turns, device, save, advance))
-    found = Evaluation(
+    task = subject.task.interface
+    costs = [
+        NetworkCosts(member, cost(member.architecture, task, size=(height, width)))
+        for member in subject.different
+    ]
+    notes = list(_notes(subject))
+    if runs > 0:
+        try:
+            costs = [_timed(c, task, (height, width), device, threads, runs) for c in costs]
+        except RuntimeMeasurementError as error:
+            notes.append(f"Runtime and peak memory weren't measured: {error}.")
+    return Evaluation(
         subject,
-        turns * max(1, len(subject.networks)),
+        turns * len(subject.members),
         (height, width),
-        cost(subject.architecture, subject.task.interface, size=(height, width)),
+        tuple(costs),
         tuple(results),
-        notes=tuple(_notes(subject)),
+        notes=tuple(notes),
         warnings=tuple(_warnings(subject, results)),
     )
-    return found if runs == 0 else _timed(found, device, threads, runs)
 
 
 def _on_set(
@@ -363,30 +285,30 @@ def _save(task: RestorationTask, outputs: Sequence[np.ndarray], pairs: PairSet, 
         PIL.Image.fromarray(task.picture(output)).save(place / f"{Path(image.name).stem}.png")
 
 
-def _timed(found: Evaluation, device: str, threads: int | None, runs: int) -> Evaluation:
-    subject = found.subject
-    task = subject.task.interface
-    try:
-        # First, so that a network that memory isn't enough for ends another process than this.
-        memory = measure_peak_memory(subject.architecture, task, found.input, device=device, threads=threads)
-    except RuntimeMeasurementError as error:
-        return replace(found, notes=(*found.notes, f"runtime and peak memory weren't measured: {error}"))
-    network = subject.networks[0] if subject.networks else build(subject.architecture, task)
-    latency = measure_latency(network, task, found.input, device=device, threads=threads, runs=runs)
+def _timed(
+    found: NetworkCosts, task: Task, size: tuple[int, int], device: str, threads: int | None, runs: int
+) -> NetworkCosts:
+    member = found.member
+    # First, so that a network that memory isn't enough for ends another process than this.
+    memory = measure_peak_memory(member.architecture, task, size, device=device, threads=threads)
+    network = member.network or build(member.architecture, task)
+    latency = measure_latency(network, task, size, device=device, threads=threads, runs=runs)
     return replace(found, latency=latency, memory=memory)
 
 
 def _notes(subject: Subject) -> Iterator[str]:
+    known = {member.name: member.published for member in subject.members if member.published}
     if not subject.networks:
-        file = subject.published.checkpoint if subject.published else ""
-        hint = f" (its official ones are in {file})" if file else ""
-        yield f"costs only: quality needs trained weights, --weights FILE{hint}"
-    if subject.published:
-        yield from subject.published.notes
+        files = ", ".join(network.checkpoint for network in known.values() if network.checkpoint)
+        hint = f" (official ones: {files})" if files else ""
+        yield f"Costs only: quality needs trained weights, --weights FILE{hint}."
+    for name, network in known.items():
+        yield from (f"{name}: {note}" if len(known) > 1 else note for note in network.notes)
 
 
 def _warnings(subject: Subject, results: Sequence[SetResult]) -> Iterator[str]:
     first = subject.task.objectives[0]
+    ranges = ", ".join(f"{member.name} works on 0..{member.value_range}" for member in subject.different)
     for result in results:
         ours, trivial = ({m.name: m for m in ms}.get(first) for ms in (result.measurements, result.trivial))
         if ours is None or trivial is None:
@@ -395,8 +317,8 @@ def _warnings(subject: Subject, results: Sequence[SetResult]) -> Iterator[str]:
         if worse:
             yield (
                 f"{result.data}: worse than {subject.task.baseline_name} ({first} {ours.value:.2f} against "
-                f"{trivial.value:.2f} {trivial.unit}): is the value range right? {subject.name} works on "
-                f"0..{subject.value_range}, and were the weights trained for {subject.task.interface.name}?"
+                f"{trivial.value:.2f} {trivial.unit}): is the value range right? {ranges}, and were the weights "
+                f"trained for {subject.task.interface.name}?"
             )
 
 

@@ -13,8 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from evaluators.downscaling import Downscaled
-from search.evaluate import BaselineRow, Evaluation, SetResult
+from search.evaluate import BaselineRow, Evaluation, NetworkCosts, SetResult
+from spaces.baselines import Published
 from spaces.measurement import Measurement
+
+# Other names of a published set: of folders, or of a folder and the one above it.
+_ALSO = {"b100": ("bsd100", "bsds100", "bsds500/val")}
 
 
 def evaluation_json(found: Evaluation) -> str:
@@ -23,17 +27,26 @@ def evaluation_json(found: Evaluation) -> str:
     record = {
         "name": subject.name,
         "task": subject.task.interface.name,
-        "architecture": json.loads(subject.architecture.to_json()),
-        "digest": subject.architecture.digest,
-        "value_range": subject.value_range,
-        "weights": list(subject.weights),
         "passes": found.passes,
-        "costs": [_measurement(m) for m in cost_measurements(found)],
+        "networks": [_network_record(found, costs) for costs in found.costs],
         "data": [_set_record(found, result) for result in found.sets],
         "notes": list(found.notes),
         "warnings": list(found.warnings),
     }
     return json.dumps(record, indent=2, allow_nan=False)
+
+
+def _network_record(found: Evaluation, costs: NetworkCosts) -> dict[str, Any]:
+    architecture = costs.member.architecture
+    members = [m for m in found.subject.members if m.architecture == architecture]
+    return {
+        "name": costs.member.name,
+        "architecture": json.loads(architecture.to_json()),
+        "digest": architecture.digest,
+        "value_range": costs.member.value_range,
+        "weights": [m.weights for m in members if m.weights],
+        "costs": [_measurement(m) for m in cost_measurements(found, costs)],
+    }
 
 
 def _set_record(found: Evaluation, result: SetResult) -> dict[str, Any]:
@@ -61,11 +74,11 @@ def _number(value: float) -> float | str:
     return value if math.isfinite(value) else str(value)
 
 
-def cost_measurements(found: Evaluation) -> list[Measurement]:
-    """Parameters, GMACs, activations, convolutions, runtime and peak memory, each with unit and protocol."""
+def cost_measurements(found: Evaluation, costs: NetworkCosts) -> list[Measurement]:
+    """One network's parameters, GMACs, activations, convolutions, runtime and memory, with unit and protocol."""
     at = "x".join(map(str, (found.subject.task.interface.in_channels, *found.input)))
-    each = "" if found.passes == 1 else f" of one of {found.passes} passes"
-    count = found.cost
+    each = "" if found.passes == 1 else f", one of {found.passes} passes"
+    count = costs.cost
     rows = [
         Measurement("parameters", count.parameters, "1", "min", "stored numbers of one network"),
         Measurement("gmacs_exact", count.gmacs(), "GMACs", "min", f"without bias, {at}{each}"),
@@ -80,12 +93,12 @@ def cost_measurements(found: Evaluation) -> list[Measurement]:
         Measurement("activations", count.activations, "1", "min", f"outputs of convolutions, {at}{each}"),
         Measurement("convolutions", count.convolutions, "1", "min", f"calls{each}"),
     ]
-    if found.latency:
+    if costs.latency:
         rows.append(
-            Measurement("runtime", found.latency.median_ms, "ms", "min", found.latency.protocol + each)
+            Measurement("runtime", costs.latency.median_ms, "ms", "min", costs.latency.protocol + each)
         )
-    if found.memory:
-        rows.append(Measurement("peak_memory", found.memory.bytes, "bytes", "min", found.memory.protocol))
+    if costs.memory:
+        rows.append(Measurement("peak_memory", costs.memory.bytes, "bytes", "min", costs.memory.protocol))
     return rows
 
 
@@ -96,7 +109,7 @@ def evaluation_table(found: Evaluation, *, per_image: bool = False) -> Renderabl
         parts += [_quality_table(found), _lines(_protocols(found))]
     if per_image:
         parts += [_image_table(result) for result in found.sets]
-    parts.append(_cost_table(found))
+    parts += [_cost_table(found, costs) for costs in found.costs]
     notes = [*found.notes, *(f"{result.data}: {note}" for result in found.sets for note in result.notes)]
     if notes:
         parts.append(_lines(notes))
@@ -134,7 +147,8 @@ def _quality_table(found: Evaluation) -> Table:
 
 def _known(found: Evaluation, data: str) -> list[tuple[str, dict[str, float]]]:
     """What was published of the network on a set of that name, and what its own code gives under our protocol."""
-    network = found.subject.published
+    different = found.subject.different
+    network = different[0].published if len(different) == 1 else None
     if network is None:
         return []
     figures, measured = {}, {}
@@ -149,9 +163,10 @@ def _known(found: Evaluation, data: str) -> list[tuple[str, dict[str, float]]]:
 
 
 def _same(name: str, data: str) -> bool:
-    """``Set5`` is ``set5``, and ``set5/HR``."""
-    plain = [re.sub(r"[^a-z0-9]", "", part.lower()) for part in (name, *data.split("/"))]
-    return plain[0] in plain[1:]
+    """``Set5`` is ``set5``, and ``set5/HR``; B100 is also called BSDS500's val."""
+    plain = re.sub(r"[^a-z0-9/]", "", data.lower())
+    known = {name.lower(), *_ALSO.get(name.lower(), ())}
+    return plain in known or not known.isdisjoint(plain.split("/"))
 
 
 def _protocols(found: Evaluation) -> list[str]:
@@ -174,14 +189,14 @@ def _image_table(result: SetResult) -> Table:
     return table
 
 
-def _cost_table(found: Evaluation) -> Table:
-    subject = found.subject
-    table = Table(title=f"{subject.name}: {subject.architecture.label}", title_justify="left")
-    known = _published_costs(found)
+def _cost_table(found: Evaluation, costs: NetworkCosts) -> Table:
+    member = costs.member
+    table = Table(title=f"{member.name}: {member.architecture.label}", title_justify="left")
+    known = _published_costs(member.published, found.input)
     headings = ["measurement", "value", *(["published"] if known else []), "unit", "protocol"]
     for heading in headings:
         table.add_column(heading, justify="right" if heading in ("value", "published") else "left")
-    for m in cost_measurements(found):
+    for m in cost_measurements(found, costs):
         value, unit = _shown(m)
         beside = [known.get(m.name, "")] if known else []
         table.add_row(m.name, value, *beside, unit, m.protocol)
@@ -197,10 +212,9 @@ def _shown(m: Measurement) -> tuple[str, str]:
     return (f"{m.value:,.0f}" if m.unit == "1" else f"{m.value:.4f}"), unit
 
 
-def _published_costs(found: Evaluation) -> dict[str, str]:
+def _published_costs(network: Published | None, size: tuple[int, int]) -> dict[str, str]:
     """What was published, where it is of the same input size."""
-    network = found.subject.published
-    if network is None or found.input != network.task.cost_input[1:]:
+    if network is None or size != network.task.cost_input[1:]:
         return {}
     figures = network.figures
     given = {

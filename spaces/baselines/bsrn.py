@@ -33,7 +33,11 @@ register(
         task=super_resolution(4),
         paper=PAPER,
         code=CODE,
-        figures=Figures(parameters=352e3, source="the paper's table of x4 results"),
+        figures=Figures(
+            parameters=352e3,
+            psnr_y={"Set5": 32.35, "Set14": 28.73, "B100": 27.65, "Urban100": 26.27},
+            source="the paper's table of x4 results; PSNR: as LKDN's authors quote it",
+        ),
         measured={
             "psnr_y of Set5": 32.3488,
             "psnr_rgb of Set5": 30.4328,
@@ -46,6 +50,8 @@ register(
         notes=(
             "The original code's cost at 3x256x256, as ours: 352,400 parameters, 21.8199 G, 404.9607 M activations, "
             "206 convolutions.",
+            "The official weights were not at hand: the measured values are of the original code with them. On Set14 "
+            "they round to 28.74 dB, the paper says 28.73.",
         ),
     ),
     Published(

@@ -70,8 +70,8 @@ register(
         checkpoint_sha256="e660c38221147217a136debeb99eb304d62d9c0f73ac421ed66281b619719714",
         renames=RENAMES,
         notes=(
-            "the challenges' tables list another network as IMDN: imdn-aim19",
-            "the standard deviation in the attention is at least 1e-6, the original's may be 0",
+            "The challenges' tables list another network as IMDN: imdn-aim19.",
+            "The standard deviation in the attention is at least 1e-6, the original's may be 0.",
         ),
     ),
     Published(
@@ -101,7 +101,7 @@ register(
         checkpoint="IMDN_AIM19_x4.pth",
         checkpoint_sha256="115b4cc557eba9daaf1a6543c4858014c7e2a410655aafef7c8348ae54acc203",
         renames=AIM19_RENAMES,
-        notes=("the table cuts its 893,936 parameters to 0.893 M instead of rounding to 0.894 M",),
+        notes=("The table cuts its 893,936 parameters to 0.893 M instead of rounding to 0.894 M.",),
     ),
     Published(
         name="fimdn",
@@ -110,8 +110,8 @@ register(
         paper=FIMDN_PAPER,
         figures=FIMDN_FIGURES,
         notes=(
-            "the form that is deployed: it trains with convolution=acb (fimdn-acb) until its last fine-tuning",
-            "no code or weights were published; the structure follows from the report, and all four figures match",
+            "The form that is deployed: it trains with convolution=acb (fimdn-acb) until its last fine-tuning.",
+            "No code or weights were published; the structure follows from the report, and all four figures match.",
         ),
     ),
     Published(
@@ -121,9 +121,9 @@ register(
         paper=FIMDN_PAPER,
         figures=FIMDN_FIGURES,
         notes=(
-            "the form that fimdn trains in; its costs are those of the merged network",
-            "the blocks' 3x3 convolutions are asymmetric; the head, the one after the trunk and the upsampler's "
-            "stay plain",
+            "The form that fimdn trains in; its costs are those of the merged network.",
+            "The blocks' 3x3 convolutions are asymmetric; the head, the one after the trunk and the upsampler's "
+            "stay plain.",
         ),
     ),
 )

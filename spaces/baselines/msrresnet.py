@@ -27,6 +27,6 @@ register(
             convolutions=37,
             source="AIM 2020 report, table; https://github.com/znsc/MSRResNet",
         ),
-        notes=("the official weights were not at hand",),
+        notes=("The official weights were not at hand.",),
     )
 )

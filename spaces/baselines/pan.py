@@ -56,8 +56,8 @@ register(
         checkpoint_sha256="739fab99ee7b7058dab4d1b84aa2869bb9fc3995a1c08789c20355bee943833c",
         renames=RENAMES,
         notes=(
-            "some reports say 272,149 parameters: two digits are swapped",
-            "B100 is measured 0.01 dB above the paper, on BSDS500's copies of the images",
+            "Some reports say 272,149 parameters: two digits are swapped.",
+            "B100 is measured 0.01 dB above the paper, on BSDS500's copies of the images.",
         ),
     ),
     Published(
@@ -77,7 +77,7 @@ register(
         checkpoint="PANx2_DF2K.pth",
         checkpoint_sha256="fcf8ed48656abbaae46309ee91745684b80235a9c8b37a2d8fb0715a3ad3f00f",
         renames=RENAMES,
-        notes=("one step of up-sampling instead of two",),
+        notes=("One step of up-sampling instead of two.",),
     ),
     Published(
         name="pan-x3",
@@ -86,6 +86,6 @@ register(
         paper=PAPER,
         code=CODE,
         renames=RENAMES,
-        notes=("one step of up-sampling, by 3", "the official weights were not at hand"),
+        notes=("One step of up-sampling, by 3.", "The official weights were not at hand."),
     ),
 )

@@ -14,8 +14,10 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from evaluators.tasks import get_task
 from results.export import export
 from search.cli import main
+from search.evaluation_tables import _same
 from spaces.architecture import Block
 from spaces.baselines import published
 from spaces.build import build
@@ -74,7 +76,9 @@ def test_an_exported_network_on_a_folder(said: Said, model: Path, photographs: P
     )  # fmt: skip
     record = json.loads(text)
     assert (record["name"], record["task"], record["passes"]) == ("m", "sr-x2", 1)
-    assert record["digest"] == NETWORK.digest
+    (network,) = record["networks"]
+    assert network["digest"] == NETWORK.digest
+    assert network["value_range"] == 1
     (data,) = record["data"]
     assert (data["name"], data["images"]) == ("mine/HR", 2)
     found = {m["name"]: m for m in data["measurements"]}
@@ -82,7 +86,7 @@ def test_an_exported_network_on_a_folder(said: Said, model: Path, photographs: P
     assert re.fullmatch(r"Y, 8-bit, border 2, on mine/HR \([0-9a-f]{12}\)", found["psnr_y"]["protocol"])
     each = [scores["psnr_y"] for scores in data["per_image"].values()]
     assert found["psnr_y"]["value"] == pytest.approx(np.mean(each))
-    costs = {m["name"]: m for m in record["costs"]}
+    costs = {m["name"]: m for m in network["costs"]}
     assert costs["gmacs_challenge"]["value"] >= costs["gmacs_exact"]["value"] > 0
     assert costs["runtime"]["unit"] == "ms"
     assert costs["runtime"]["value"] > 0
@@ -127,9 +131,52 @@ def test_ensembles_count_their_passes(said: Said, photographs: Path, tmp_path: P
         record = json.loads(said(*common, "--runs", 0, *more)[0])
         values[name] = record["data"][0]["measurements"][0]["value"]
         assert record["passes"] == {"first": 1, "both": 2, "x8": 16}[name]
-        assert "runtime" not in {m["name"] for m in record["costs"]}
+        (network,) = record["networks"]
+        assert len(network["weights"]) == len(more) // 2 - (name == "x8")
+        assert "runtime" not in {m["name"] for m in network["costs"]}
     assert len(set(values.values())) == 3
-    assert "of one of 16 passes" in record["costs"][1]["protocol"]
+    assert ", one of 16 passes" in network["costs"][1]["protocol"]
+
+
+def test_different_networks_are_averaged(said: Said, model: Path, photographs: Path, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    other = Chain(width=4, blocks=(Block("rfdb"),), value_range=255)
+    export(build(other, TASK).eval(), other, TASK, tmp_path / "other.safetensors", "safetensors")
+    both = ("--model", model, "--model", "other.safetensors")
+    common = ("evaluate", "--data", photographs, "--runs", 0, "--json", "--save")
+    record = json.loads(said(*common, "both", *both)[0])
+    assert (record["name"], record["passes"]) == ("m + other", 2)
+    assert [network["digest"] for network in record["networks"]] == [NETWORK.digest, other.digest]
+    assert [network["value_range"] for network in record["networks"]] == [1, 255]
+    for name, file in (("m", model), ("other", "other.safetensors")):
+        said(*common, name, "--model", file)
+    pictures = [
+        np.asarray(Image.open(tmp_path / folder / "mine-HR/0.png"), dtype=float)
+        for folder in ("m", "other", "both")
+    ]
+    inside = np.logical_and.reduce([(p > 0) & (p < 255) for p in pictures])  # clamping comes after the mean
+    assert inside.mean() > 0.1
+    assert np.abs((pictures[0] + pictures[1]) / 2 - pictures[2])[inside].max() <= 1
+    text, _ = said("evaluate", "--data", photographs, "--runs", 0, *both)
+    assert text.count("gmacs_exact") == 2
+    assert "m + other: sr-x2, mean of 2 passes" in text
+
+
+@pytest.mark.shared
+def test_different_published_networks_are_averaged(said: Said, shared: Path, tmp_path: Path) -> None:
+    """More of it is better: two networks of like quality give more than either."""
+    files = {"rfdn": "RFDN_AIM.pth", "pan": "PANx4_DF2K.pth"}
+    arguments = [
+        part
+        for name, file in files.items()
+        for part in ("--baseline", name, "--weights", shared / "weights" / file)
+    ]
+    text, error = said("evaluate", *arguments, "--runs", 0, "--data", shared / "data/set5", "--json")
+    record = json.loads(text)
+    found = {m["name"]: m["value"] for m in record["data"][0]["measurements"]}
+    assert found["psnr_y"] > max(published(name).measured["psnr_y of Set5"] for name in files)
+    assert any(note.startswith("pan: ") for note in record["notes"])
+    assert "warning" not in error
 
 
 def test_several_sets_keep_their_names_apart(said: Said, model: Path, tmp_path: Path) -> None:
@@ -152,9 +199,38 @@ def test_a_data_set_with_its_inputs_inside_is_understood(said: Said, model: Path
     assert {m["name"]: m["value"] for m in data["baseline"]["measurements"]}["psnr_y"] < 25
 
 
+def test_of_a_split_data_set_the_test_pictures_are_scored(said: Said, tmp_path: Path) -> None:
+    """GoPro keeps a folder for each sequence."""
+    for split, sequences in {"train": 3, "test": 2}.items():
+        for i in range(sequences):
+            for kind in ("sharp", "blur"):
+                smooth(tmp_path / f"GoPro/{split}/GOPR{i}/{kind}/0.png", i)
+    torch.manual_seed(0)
+    task = get_task("deblur").interface
+    export(build(NETWORK, task).eval(), NETWORK, task, tmp_path / "d.safetensors", "safetensors")
+    text, _ = said("evaluate", "--model", "d.safetensors", "--runs", 0, "--json", "--data", "GoPro")
+    (data,) = json.loads(text)["data"]
+    assert (data["name"], data["images"]) == ("GoPro", 2)
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ("set5", "Set5"),
+        ("set14/HR", "Set14"),
+        ("bsds500/val", "B100"),
+        ("BSD100", "B100"),
+        ("mine/B100/HR", "B100"),
+    ],
+)
+def test_a_published_set_is_known_by_its_folders(data: str, name: str) -> None:
+    assert [known for known in ("Set5", "Set14", "B100") if _same(known, data)] == [name]
+    assert not _same(name, "mine/val")
+
+
 def test_a_published_network_without_weights_gives_costs_only(said: Said) -> None:
     text, _ = said("evaluate", "--baseline", "rfdn", "--runs", 0)
-    assert "costs only: quality needs trained weights, --weights FILE" in text
+    assert "Costs only: quality needs trained weights, --weights FILE" in text
     assert "RFDN_AIM.pth" in text
     assert re.search(r"gmacs_challenge\W+27\.10\d+\W+27\.1 ", text)
     assert "psnr" not in text
@@ -230,6 +306,18 @@ BAD = {
         ("--model", "m.safetensors", "--data", "a", "--data", "b", "--data-lr", "c"),
         "one --data-lr for each --data, in the same order, got 1 for 2",
     ),
+    "models of two tasks": (
+        ("--model", "m.safetensors", "--model", "x4.safetensors"),
+        "x4.safetensors: it is for sr-x4, the first one for sr-x2; an ensemble is of one task",
+    ),
+    "baselines of two tasks": (
+        ("--baseline", "pan", "--baseline", "pan-x2"),
+        "--baseline pan-x2: it was published for sr-x2, the first one for sr-x4",
+    ),
+    "too few weights": (
+        ("--baseline", "pan", "--baseline", "rfdn", "--weights", "a"),
+        "one --weights for each --baseline, in the same order, got 1 for 2",
+    ),
     "bad size": (("--baseline", "rfdn", "--input", "256"), "CxHxW"),
     "bad device": (("--baseline", "rfdn", "--device", "tpu"), "auto, cpu or cuda, got 'tpu'"),
 }
@@ -241,6 +329,11 @@ def test_bad_input_is_one_message_and_exit_code_2(said: Said, model: Path, tmp_p
     (tmp_path / "junk.json").write_text("junk")
     (tmp_path / "net.json").write_text(NETWORK.to_json())
     save_file({"x": torch.zeros(1)}, tmp_path / "plain.safetensors")
+    save_file(
+        {"x": torch.zeros(1)},
+        tmp_path / "x4.safetensors",
+        {"architecture": NETWORK.to_json(), "task": "sr-x4"},
+    )
     arguments, message = BAD[case]
     _, error = said("evaluate", *arguments, code=2)
     assert message in error

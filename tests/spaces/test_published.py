@@ -50,7 +50,7 @@ COSTS = {
 }
 # The authors' repository has other weights than the challenge, whose code gave what is in facts/facts.json.
 OTHER_WEIGHTS = {"bsrn-s"}
-ON_SET14 = ("imdn-aim19", "rfdn-pruned")  # the benchmark measures all
+ON_SET14 = ("rfdn-pruned",)  # the benchmark measures all
 SUPER_RESOLUTION = [name for name in NAMES if re.fullmatch("sr-x[234]", published(name).task.name)]
 
 
@@ -124,6 +124,12 @@ def test_paper_and_sources_are_named(name: str) -> None:
     assert known.code == "" or re.match(r"https?://.* \(.+\)", known.code)
     assert bool(known.figures.source) == (known.figures != type(known.figures)())
     assert bool(known.checkpoint) == bool(known.checkpoint_sha256)
+
+
+@every_network
+def test_notes_are_sentences(name: str) -> None:
+    for note in published(name).notes:
+        assert re.fullmatch(r"[A-Z0-9].*\.", note), note
 
 
 @pytest.mark.shared
