@@ -167,11 +167,7 @@ def downscale_image(pixels: np.ndarray, pair: Scalers, settings: Settings, name:
     Raises: ImageError: for an image of which nothing is left to score.
     """
     scale = pair.scale
-    if min(pixels.shape[:2]) <= 3 * scale:
-        raise ImageError(
-            f"{name}: expected more than {3 * scale} pixels on each side for scale {scale}, got "
-            f"{pixels.shape[1]}x{pixels.shape[0]}; leave it out"
-        )
+    _check_size(pixels, scale, name)
     pixels = np.ascontiguousarray(crop_to_multiple(pixels, scale))
     image = to_tensor(pixels[None]).contiguous()
     plain = to_tensor(pair.start(pixels)[None]).contiguous()
@@ -187,6 +183,14 @@ def downscale_image(pixels: np.ndarray, pair: Scalers, settings: Settings, name:
     scores = [_score(small, pixels, pair) for small in candidates]
     best = candidates[int(np.argmax(scores))]
     return Downscaled(name, best, scale, plain=scores[0], after_lr=scores[1], after_both=scores[2])
+
+
+def _check_size(pixels: np.ndarray, scale: int, name: str) -> None:
+    if min(pixels.shape[:2]) <= 3 * scale:
+        raise ImageError(
+            f"{name}: expected more than {3 * scale} pixels on each side for scale {scale}, got "
+            f"{pixels.shape[1]}x{pixels.shape[0]}; leave it out"
+        )
 
 
 def _error(output: Tensor, target: Tensor) -> Tensor:
@@ -287,12 +291,20 @@ def downscale_files(
 
     Raises:
         ValueError: as ``load_model`` and ``scalers``.
-        ImageError: for no image, two of one name, or one that can't be read; nothing is written then.
+        ImageError: for no image, two of one name, one that can't be read or is too small, or an output that isn't
+            a folder; nothing is written then.
     """
     network, task = load_model(model, weights)
     pair = scalers(network, task)
     pictures = _read(images)
-    output.mkdir(parents=True, exist_ok=True)
+    for path, pixels in pictures:
+        _check_size(pixels, pair.scale, path.name)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise ImageError(
+            f"{output}: expected a folder for the small images, got a file; name another"
+        ) from None
     rows = []
     for path, pixels in pictures:
         found = downscale_image(pixels, pair, settings or Settings(), path.name)

@@ -4,6 +4,7 @@
   (three EVs), ``NAME_gt.png`` (16 bits) and ``NAME_alignratio.npy`` (what the 16-bit numbers are divided by), or
   the same in a folder ``NAME`` without the prefix, where frames may be called 0, 1 and 2. A reference may instead be
   ``gt.hdr``, ``gt.exr`` or ``gt.npy``: light, in which 1.0 is what just saturates the medium exposure.
+  Scenes may be in a folder of their split, such as ``train``.
 * HDR images (.hdr, .exr, .npy of (H, W, 3) float) of light in any unit, without exposures: these are simulated.
 * The same with a second folder of exposures: for each image ``NAME_short.png`` and so on or a folder ``NAME``, and
   light as for ``gt.hdr``; or ``NAME.npy``, a finished input as simulation gives it.
@@ -36,11 +37,13 @@ from evaluators.pairs import PairSet
 from evaluators.radiance import decode_radiance
 
 LIGHT_SUFFIXES = (".exr", ".hdr", ".npy")
-_ROLES = (*FRAMES, "gt", "exposures", "alignratio")
+_NUMBERS = ("exposures", "alignratio")
+_ROLES = (*FRAMES, "gt", *_NUMBERS)
 _IN_NAME = re.compile(rf"(.+)_({'|'.join(_ROLES)})")
 _WANTED = (
     "NAME_short, NAME_medium and NAME_long with NAME_exposures.npy, the same in a folder NAME, or NAME.npy"
 )
+_SPLITS = {"train": ("train",), "validation": ("valid", "val"), "test": ("test",)}
 _WELL_EXPOSED = (0.1, 0.9)
 _MOST_APART = 2.0  # factor between a reference's light and the medium exposure's; NTIRE's agree within 1 %
 _LEAST_PIXELS = 100
@@ -49,28 +52,32 @@ Files = Mapping[str, Path]
 Read = Callable[[], tuple[Image, Image]]
 
 
-def read_pairs(targets: Path, inputs: Path | None, *, minimum: int, skip_bad: bool) -> PairSet:
+def read_pairs(
+    targets: Path, inputs: Path | None, *, minimum: int, skip_bad: bool, split: str = "train"
+) -> PairSet:
     """Inputs (H, W, 18) and targets (H, W, 3), coded as ``evaluators.hdr`` says.
 
     Args:
         minimum: Smallest height and width.
         skip_bad: Leave out what can't be used, naming it in ``notes``, instead of raising.
+        split: Which of a data set's folders, where it has one for each.
 
     Raises: ImageError: naming all that can't be used, or what has no partner.
     """
+    folder = targets if inputs else _of_split(targets, split)
     if inputs is not None:
-        todo = _with_exposures(_lights(targets), inputs)
-    elif scenes := _scenes(targets):
-        todo = {name: _scene_reader(targets / name, name, files) for name, files in scenes.items()}
+        todo = _with_exposures(_lights(folder), inputs)
+    elif scenes := _scenes(folder):
+        todo = {name: _scene_reader(folder / name, name, files) for name, files in scenes.items()}
     else:
-        todo = {file.name: _simulation(file) for file in _lights(targets).values()}
+        todo = {file.name: _simulation(file) for file in _lights(folder).values()}
     read, problems = [], []
     for each in todo.values():
         try:
-            read.append(_large_enough(each(), targets, minimum))
+            read.append(_large_enough(each(), folder, minimum))
         except ImageError as error:
             problems.append(str(error))
-    notes = note_left_out(problems, len(read), str(targets), skip_bad)
+    notes = note_left_out(problems, len(read), str(folder), skip_bad)
     taken, wanted = (tuple(images) for images in zip(*read, strict=True))
     name = targets.resolve().name
     return PairSet(ImageSet(f"{name} exposures", taken), ImageSet(name, wanted, notes), 1)
@@ -165,6 +172,17 @@ def _npy(path: Path) -> np.ndarray:
         ) from error
 
 
+def has_split(folder: Path, split: str) -> bool:
+    """Whether the folder holds one for the split."""
+    return _of_split(folder, split) != folder
+
+
+def _of_split(folder: Path, split: str) -> Path:
+    """The split's folder within; the folder itself if it has none."""
+    within = (folder / word for word in _SPLITS[split])
+    return next((place for place in within if place.is_dir()), folder)
+
+
 def _entries(folder: Path) -> list[Path]:
     if not folder.is_dir():
         found = "a file" if folder.exists() else "nothing"
@@ -176,7 +194,7 @@ def _lights(folder: Path) -> dict[str, Path]:
     """HDR images by their name without suffix."""
     found: dict[str, Path] = {}
     for file in _entries(folder):
-        if file.suffix.lower() not in LIGHT_SUFFIXES or file.is_dir():
+        if file.suffix.lower() not in LIGHT_SUFFIXES or file.is_dir() or file.stem in _NUMBERS:
             continue
         if file.stem in found:
             raise ImageError(f"{found[file.stem]} and {file}: expected one image per name; rename one")
@@ -184,7 +202,8 @@ def _lights(folder: Path) -> dict[str, Path]:
     if not found:
         raise ImageError(
             f"{folder}: no image in this folder; expected HDR images ({' '.join(LIGHT_SUFFIXES)}) or scenes of "
-            "NAME_short.png, NAME_medium.png, NAME_long.png, NAME_exposures.npy, NAME_gt.png and NAME_alignratio.npy"
+            "NAME_short.png, NAME_medium.png, NAME_long.png, NAME_exposures.npy, NAME_gt.png and NAME_alignratio.npy, "
+            "or of these in a folder NAME each"
         )
     return found
 

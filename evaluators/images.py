@@ -343,10 +343,10 @@ def read_file_pairs(
             crops.append((image.name, f"HR cropped to a multiple of {scale}"))
         cropped.append(image.cropped(height, width))
     if misfits:
-        raise ImageError(
-            f"scale {scale}: expected HR images {scale} times as large as their LR images, got "
-            f"{name_some(misfits)}; check the scale and which folder is which"
-        )
+        wanted, check = "inputs of their targets' size", ""
+        if scale > 1:
+            wanted, check = f"HR images {scale} times as large as their LR images", "the scale and "
+        raise ImageError(f"expected {wanted}, got {name_some(misfits)}; check {check}which folder is which")
     return (
         ImageSet(name, tuple(cropped), as_notes(hr_conversions + crops) + left_out),
         ImageSet(f"{name} LR x{scale}", tuple(lr[low] for low in good.values()), as_notes(lr_conversions)),
@@ -429,9 +429,12 @@ def match_files(hr_files: Sequence[Path], lr_files: Sequence[Path], scale: int) 
             pairs[high] = low
     lonely += [str(high) for high in hr_files if high not in pairs]
     if lonely:
+        wanted = "an input of the same name for each target"
+        if scale > 1:
+            wanted = f"an LR image (same name, or with x{scale} or _x{scale} at its end) for each HR image"
         raise ImageError(
-            f"scale {scale}: expected an LR image (same name, or with x{scale} or _x{scale} at its end) for "
-            f"each HR image, got {len(lonely)} without a partner: {name_some(lonely)}"
+            f"expected {wanted}, got {len(lonely)} without a partner: {name_some(lonely)}; add what is missing, or "
+            "check which folder is which"
         )
     return {high: pairs[high] for high in hr_files}
 

@@ -1,6 +1,7 @@
 """The usual data sets by their folders and file names: which file is the input of which target.
 
-Only finds files; reads none. A layout is data: one more is one more entry of ``LAYOUTS``.
+A layout is data: one more is one more entry of ``LAYOUTS``. HDR scenes, whose files have many forms, are found by
+``evaluators.hdr_files``.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evaluators.images import ImageError, ImageSet, read_file_pairs, read_files
+from evaluators.images import ImageError, ImageSet, has_images, read_file_pairs, read_files, read_folder
 from evaluators.pairs import PairSet
 from spaces.task import Task
 
@@ -196,36 +197,6 @@ LAYOUTS = (
         folder="{split}",
         splits=_SPLITS,
     ),
-    Layout(
-        "NTIRE HDR",
-        ("hdr",),
-        {
-            "gt": "{number}_gt.png",
-            "short": "{number}_short.png",
-            "medium": "{number}_medium.png",
-            "long": "{number}_long.png",
-            "exposures": "{number}_exposures.npy",
-            "alignratio": "{number}_alignratio.npy",
-        },
-        folder="{split}",
-        splits={"train": "train", "validation": "valid", "test": "test"},
-        optional=("exposures", "alignratio"),
-    ),
-    Layout(
-        "NTIRE HDR in folders",
-        ("hdr",),
-        {
-            "gt": "{scene}/gt.png",
-            "short": "{scene}/0.png",
-            "medium": "{scene}/1.png",
-            "long": "{scene}/2.png",
-            "exposures": "{scene}/exposures.npy",
-            "alignratio": "{scene}/alignratio.npy",
-        },
-        folder="{split}",
-        splits=_SPLITS,
-        optional=("exposures", "alignratio"),
-    ),
 )
 
 
@@ -266,24 +237,25 @@ def find_pairs(
     return pairs
 
 
-def read_known(
+def read_data(
     folder: Path, task: Task, split: str, *, minimum: int = 1, skip_bad: bool = False
-) -> PairSet | ImageSet | None:
-    """The pairs of a data set's folder, or its targets where it has no inputs; None for a folder of another kind.
+) -> PairSet | ImageSet:
+    """The pairs of a data set's folder, or its targets where it has no inputs; of another folder, its images.
 
     Args:
         minimum: Smallest height and width of an input image.
 
-    Raises: ImageError: as ``read_file_pairs``.
+    Raises: ImageError: as ``read_file_pairs``, ``read_folder`` and ``check_plain``.
     """
+    least = minimum * task.scale, minimum * task.scale
     found = find_pairs(folder, task.name, split)
     if found is None:
-        return None
+        check_plain(folder, task.name)
+        return read_folder(folder, minimum=least, skip_bad=skip_bad)
     names = {file: name for name, *both in found for file in both if file}
     where, name = str(folder), folder.resolve().name
     pairs = {target: source for _, source, target in found if source}
     if not pairs:
-        least = minimum * task.scale, minimum * task.scale
         return read_files(names, name=name, where=where, minimum=least, skip_bad=skip_bad)
     targets, inputs = read_file_pairs(
         pairs, names, scale=task.scale, name=name, where=where, minimum=(minimum, minimum), skip_bad=skip_bad
@@ -294,6 +266,19 @@ def read_known(
 def expected(task: str) -> str:
     """The layouts that a task's folder may have, for messages."""
     return "; ".join(str(layout) for layout in LAYOUTS if layout.fits(task))
+
+
+def check_plain(folder: Path, task: str) -> None:
+    """Nothing, unless a folder of none of the task's layouts holds only subfolders.
+
+    Raises: ImageError: with the layouts that are known.
+    """
+    if not folder.is_dir() or has_images(folder) or not any(entry.is_dir() for entry in folder.iterdir()):
+        return
+    raise ImageError(
+        f"{folder}: no image in this folder, and its subfolders have no known layout for '{task}': expected "
+        f"{expected(task)}. Name the folder that the images are in (and that of the inputs, if there is one)"
+    )
 
 
 def _find(layout: Layout, folder: Path, start: str, known: Mapping[str, str]) -> list[Files]:

@@ -10,15 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from evaluators.degradations import to_8_bits
-from evaluators.images import (
-    Image,
-    ImageError,
-    ImageSet,
-    has_images,
-    read_folder,
-    read_pairs,
-)
-from evaluators.layouts import expected, read_known
+from evaluators.images import Image, ImageSet, read_pairs
+from evaluators.layouts import read_data
 from evaluators.pairs import Degrade, PairSet
 from evaluators.photographs import embedded
 from evaluators.tasks import RestorationTask, Split
@@ -79,24 +72,11 @@ class SyntheticTask(RestorationTask):
                 folder (``evaluators.layouts``).
             split: Of such a data set, where its folder holds several.
         """
-        smallest = minimum, minimum
         if inputs is not None:
-            clean, given = read_pairs(targets, inputs, scale=1, minimum=smallest, skip_bad=skip_bad)
+            clean, given = read_pairs(targets, inputs, scale=1, minimum=(minimum, minimum), skip_bad=skip_bad)
             return PairSet(given, clean, 1)
-        known = read_known(targets, self.interface, split, minimum=minimum, skip_bad=skip_bad)
-        if known is None:
-            self._check_plain(targets)
-            known = read_folder(targets, minimum=smallest, skip_bad=skip_bad)
-        return self.make(known) if isinstance(known, ImageSet) else known
-
-    def _check_plain(self, folder: Path) -> None:
-        """Nothing, unless there are only subfolders, of no known layout."""
-        if not folder.is_dir() or has_images(folder) or not any(f.is_dir() for f in folder.iterdir()):
-            return
-        raise ImageError(
-            f"{folder}: no image in this folder, and its subfolders have no known layout for "
-            f"'{self.interface.name}': expected {expected(self.interface.name)}. Name the folders of targets and inputs"
-        )
+        found = read_data(targets, self.interface, split, minimum=minimum, skip_bad=skip_bad)
+        return self.make(found) if isinstance(found, ImageSet) else found
 
     def degradation(self, pairs: PairSet) -> Degrade | None:
         """Made anew for every batch, unless the inputs were given."""

@@ -15,7 +15,6 @@ import torch
 
 from evaluators.ensemble import TURNS, restore_averaged
 from evaluators.images import ImageSet
-from evaluators.layouts import find_files
 from evaluators.pairs import PairSet
 from evaluators.runtime import (
     Latency,
@@ -159,7 +158,7 @@ def _read_set(task: RestorationTask, data: Path, inputs: Path | None, skip_bad: 
 def _last_split(task: RestorationTask, data: Path) -> Split | None:
     """What is to be tested on in a data set of a known layout; None for a folder of another kind."""
     splits: tuple[Split, ...] = ("test", "validation", "train")
-    return next((s for s in splits if data.is_dir() and find_files(data, task.interface.name, s)), None)
+    return next((s for s in splits if data.is_dir() and task.has_split(data, s)), None)
 
 
 def _long_name(folder: Path) -> str:

@@ -300,6 +300,7 @@ def downscaled_json(rows: Sequence[Downscaled]) -> str:
         {
             "image": row.name,
             "scale": row.scale,
+            "protocol": f"Y, 8-bit, border {row.scale}",
             "psnr_y": {"plain": row.plain, "lr_stage": row.after_lr, "hr_and_lr_stage": row.after_both},
             "gain": row.best - row.plain,
             "file": str(row.file),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ DataT = TypeVar("DataT")
 
 CONNECT_TIMEOUT_S = 5.0
 MEBIBYTE = 2**20
+KEPT_STREAMS = 64
+# Of a Ray on this machine: where other work starves it, a late answer isn't a dead node, whose objects are lost.
+PATIENCE = {"health_check_timeout_ms": 60_000, "health_check_failure_threshold": 20}
 
 
 class ClusterError(ValueError):
@@ -79,6 +83,8 @@ class Workers(Generic[JobT, DataT]):
         self._evaluate = ray.put(evaluate)
         self._remote = _stream.options(num_cpus=resources.cpus, num_gpus=resources.gpus, max_retries=0)
         self._running: dict[Any, int] = {}
+        # Ray aborts the process if a stream is dropped between its end and Ray's own note that the task is done.
+        self._ended: deque[Any] = deque(maxlen=KEPT_STREAMS)
 
     @staticmethod
     def _connect(resources: Resources, address: str | None, object_store_bytes: int) -> None:
@@ -91,6 +97,7 @@ class Workers(Generic[JobT, DataT]):
                 include_dashboard=False,
                 object_store_memory=object_store_bytes,
                 _node_ip_address="127.0.0.1",
+                _system_config=PATIENCE,
                 **quiet,
             )
             return
@@ -145,6 +152,7 @@ class Workers(Generic[JobT, DataT]):
             event = self._next(stream)
             if isinstance(event, Ended | Raised | Lost):
                 del self._running[stream]
+                self._ended.append(stream)
             yield key, event
 
     @staticmethod

@@ -67,7 +67,13 @@ class Setup:
     def notes(self) -> tuple[str, ...]:
         """What reading the images changed or left out."""
         sets = (self.data.train, self.data.validation, *((self.test,) if self.test else ()))
-        return tuple(f"{s.name}: {note}" for s in sets for note in s.targets.notes)
+        told = (
+            f"{images.name}: {note}"
+            for pairs in sets
+            for images in (pairs.targets, pairs.inputs)
+            for note in images.notes
+        )
+        return tuple(dict.fromkeys(told))
 
     def data_record(self) -> dict[str, Any]:
         """What the study keeps of its data, as JSON."""

@@ -16,6 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from evaluators.images import viewable
+from evaluators.layouts import find_files
 from evaluators.metrics import per_image, summarise
 from evaluators.pairs import Degrade, PairSet, PatchSource
 from evaluators.recipe import Loss
@@ -72,6 +73,10 @@ class RestorationTask(ABC):
             minimum: Smallest height and width of an input image.
             skip_bad: Leave out images that can't be used instead of raising.
         """
+
+    def has_split(self, folder: Path, split: Split) -> bool:
+        """Whether the folder is of a known data set that has this split."""
+        return bool(find_files(folder, self.interface.name, split))
 
     @abstractmethod
     def baseline(self, pixels: np.ndarray) -> np.ndarray:

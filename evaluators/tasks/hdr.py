@@ -14,7 +14,7 @@ from torch import Tensor
 
 from evaluators import hdr
 from evaluators.exposures import expand, generator, simulate
-from evaluators.hdr_files import read_pairs
+from evaluators.hdr_files import has_split, read_pairs
 from evaluators.images import ImageSet
 from evaluators.pairs import PairSet
 from evaluators.photographs import embedded
@@ -70,7 +70,11 @@ class HighDynamicRange(RestorationTask):
         split: Split = "train",
     ) -> PairSet:
         """Pairs from NTIRE's folders, or from HDR images with or without their exposures (``hdr_files``)."""
-        return read_pairs(Path(targets), Path(inputs) if inputs else None, minimum=minimum, skip_bad=skip_bad)
+        return read_pairs(targets, inputs, minimum=minimum, skip_bad=skip_bad, split=split)
+
+    def has_split(self, folder: Path, split: Split) -> bool:
+        """Whether the folder holds one for the split."""
+        return has_split(folder, split)
 
     def baseline(self, pixels: np.ndarray) -> np.ndarray:
         """The medium exposure, as light."""

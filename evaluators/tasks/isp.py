@@ -6,7 +6,7 @@ such as the Zurich RAW to RGB set's (Ignatov et al., 2020, https://arxiv.org/abs
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from evaluators.images import (
     read_folder,
     read_image,
 )
+from evaluators.layouts import check_plain, find_pairs
 from evaluators.pairs import Degrade, PairSet, PatchSource
 from evaluators.photographs import embedded
 from evaluators.raw import (
@@ -74,15 +75,20 @@ class CameraPipeline(RestorationTask):
         skip_bad: bool = False,
         split: Split = "train",
     ) -> PairSet:
-        """Pairs from sRGB images alone (turned back into RAW here) or with their RAWs.
+        """Pairs from sRGB images alone (turned back into RAW here), with their RAWs, or from a known data set's folder.
 
         RAWs have their target's name. They are what ``read_raw`` reads, and ``raw.json`` beside them may say their
         levels and pattern. A target is cropped as its RAW is.
         """
-        if inputs is None:
-            side = 2 * minimum
-            return self.unprocess(read_folder(targets, minimum=(side, side), skip_bad=skip_bad))
-        return _read(Path(targets), Path(inputs), minimum, skip_bad)
+        if inputs is not None:
+            partners = match_files(image_files(targets), _raw_files(inputs), 1)
+            return _read(partners, targets, f"{targets}, {inputs}", minimum, skip_bad)
+        if known := find_pairs(targets, self.interface.name, split):
+            partners = {target: source for _, source, target in known if source}
+            return _read(partners, targets, str(targets), minimum, skip_bad)
+        check_plain(targets, self.interface.name)
+        side = 2 * minimum
+        return self.unprocess(read_folder(targets, minimum=(side, side), skip_bad=skip_bad))
 
     def unprocess(self, images: ImageSet) -> PairSet:
         """Targets cropped to even sides, and RAW made from each; the same RAW each time for the same picture."""
@@ -120,16 +126,20 @@ def _random(image: Image) -> np.random.Generator:
     return np.random.default_rng(int(image.digest[:16], 16))
 
 
-def _read(targets: Path, inputs: Path, minimum: int, skip_bad: bool) -> PairSet:
-    """Pairs of the files of two folders.
+def _read(partners: Mapping[Path, Path], folder: Path, where: str, minimum: int, skip_bad: bool) -> PairSet:
+    """The pairs of these files.
 
-    Raises: ImageError: as ``evaluators.images.read_pairs``.
+    Args:
+        partners: The RAW of each target.
+        folder: That names the set.
+        where: The folders, for messages.
+
+    Raises: ImageError: as ``evaluators.images.read_file_pairs``.
     """
-    partners = match_files(image_files(targets), _raw_files(inputs), 1)
     pictures, conversions, problems = _read_pictures(partners)
     raws, raw_problems = _read_raws(list(partners.values()), minimum)
     good = {rgb: raw for rgb, raw in partners.items() if rgb in pictures and raw in raws}
-    left_out = note_left_out(problems + raw_problems, len(good), f"{targets}, {inputs}", skip_bad)
+    left_out = note_left_out(problems + raw_problems, len(good), where, skip_bad)
     found, misfits = [], []
     for rgb, raw in good.items():
         cropped = _fitting(pictures[rgb], raws[raw])
@@ -144,7 +154,7 @@ def _read(targets: Path, inputs: Path, minimum: int, skip_bad: bool) -> PairSet:
             f"{name_some(misfits)}; check which folder is which"
         )
     told = [(raw.name, raws[raw].note) for raw in good.values() if raws[raw].note]
-    name = targets.resolve().name
+    name = folder.resolve().name
     return PairSet(
         ImageSet(f"{name} RAW", tuple(raw for _, raw in found), as_notes(told)),
         ImageSet(name, tuple(rgb for rgb, _ in found), as_notes(conversions) + left_out),

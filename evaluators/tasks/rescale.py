@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from evaluators.bicubic import crop_to_multiple, downscale, upscale
-from evaluators.images import ImageError, ImageSet, read_folder
+from evaluators.images import ImageError, ImageSet
+from evaluators.layouts import read_data
 from evaluators.pairs import PairSet
 from evaluators.photographs import embedded
 from evaluators.tasks import RestorationTask, Split, register
@@ -42,9 +43,9 @@ class Rescaling(RestorationTask):
         skip_bad: bool = False,
         split: Split = "train",
     ) -> PairSet:
-        """Each image of the folder with itself.
+        """Each image of the folder, or of a known data set's, with itself.
 
-        Raises: ImageError: if a folder of inputs is given, or as ``read_folder``.
+        Raises: ImageError: if a folder of inputs is given, or as ``evaluators.layouts.read_data``.
         """
         if inputs is not None:
             raise ImageError(
@@ -52,7 +53,8 @@ class Rescaling(RestorationTask):
                 "an image is its own input; leave the inputs out"
             )
         smallest = max(minimum, self.interface.reduction)
-        return self.store(read_folder(targets, minimum=(smallest, smallest), skip_bad=skip_bad))
+        found = read_data(targets, self.interface, split, minimum=smallest, skip_bad=skip_bad)
+        return self.store(found.targets if isinstance(found, PairSet) else found)
 
     def store(self, images: ImageSet) -> PairSet:
         """The images, cropped to multiples of the reduction, as inputs and as targets."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from evaluators.bicubic import crop_to_multiple, downscale, upscale
-from evaluators.images import Image, ImageSet, read_folder, read_pairs
-from evaluators.layouts import read_known
+from evaluators.images import Image, ImageSet, read_pairs
+from evaluators.layouts import read_data
 from evaluators.pairs import PairSet
 from evaluators.photographs import embedded
 from evaluators.tasks import RestorationTask, Split, register
+from spaces.measurement import Measurement
 from spaces.task import super_resolution
 
 
@@ -40,10 +42,8 @@ class SuperResolution(RestorationTask):
         """Pairs from HR images alone (down-scaled here), with their LR images, or from a known data set's folder."""
         scale = self.interface.scale
         if inputs is None:
-            known = read_known(targets, self.interface, split, minimum=minimum, skip_bad=skip_bad)
-            if known is None:
-                known = read_folder(targets, minimum=(minimum * scale,) * 2, skip_bad=skip_bad)
-            return self.degrade(known) if isinstance(known, ImageSet) else known
+            found = read_data(targets, self.interface, split, minimum=minimum, skip_bad=skip_bad)
+            return self.degrade(found) if isinstance(found, ImageSet) else found
         hr, lr = read_pairs(targets, inputs, scale=scale, minimum=(minimum, minimum), skip_bad=skip_bad)
         return PairSet(lr, hr, scale)
 
@@ -57,6 +57,17 @@ class SuperResolution(RestorationTask):
             ImageSet(images.name, targets, images.notes),
             scale,
         )
+
+    def summarise(self, scores: dict[str, dict[str, float]], pairs: PairSet) -> tuple[Measurement, ...]:
+        """The means, under protocols that name the inputs where they aren't what ``degrade`` makes."""
+        means = super().summarise(scores, pairs)
+        made = all(
+            np.array_equal(source.pixels, downscale(target.pixels, self.interface.scale))
+            for source, target in zip(pairs.inputs, pairs.targets, strict=True)
+        )
+        if made:
+            return means
+        return tuple(replace(m, protocol=f"{m.protocol}, given inputs {pairs.inputs.digest}") for m in means)
 
     def baseline(self, pixels: np.ndarray) -> np.ndarray:
         """Bicubic up-scaling."""

@@ -180,7 +180,14 @@ def test_what_cannot_be_used_is_refused_before_anything_is_written(tmp_path: Pat
         downscale_files(model, [picture(tmp_path), picture(tmp_path, "a.bmp")], out)
     with pytest.raises(ImageError, match="at least one image, got none"):
         downscale_files(model, [], out)
+    PIL.Image.fromarray(photograph()[:6, :40]).save(tmp_path / "c.png")
+    with pytest.raises(
+        ImageError, match=r"c\.png: expected more than 6 pixels on each side for scale 2, got 40x6"
+    ):
+        downscale_files(model, [picture(tmp_path), tmp_path / "c.png"], out)
     assert not out.exists()
+    with pytest.raises(ImageError, match=r"a\.png: expected a folder for the small images, got a file"):
+        downscale_files(model, [picture(tmp_path)], tmp_path / "a.png")
 
 
 def test_a_model_is_a_published_name_with_weights_or_an_export(tmp_path: Path) -> None:

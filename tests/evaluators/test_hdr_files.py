@@ -100,6 +100,22 @@ def test_ntires_layout_in_folders_and_with_prefixes(one: Path, tmp_path: Path) -
     assert read(one).digest == read(flat).digest
 
 
+def test_a_split_has_its_own_folder(tmp_path: Path) -> None:
+    for seed, folder in enumerate(("train", "valid", "test")):
+        write_scene(
+            tmp_path / "ntire" / folder, scene(seed), prefix="0001_", names=("short", "medium", "long")
+        )
+    for split, folder in (("train", "train"), ("validation", "valid"), ("test", "test")):
+        pairs = read_pairs(tmp_path / "ntire", None, minimum=1, skip_bad=False, split=split)
+        assert pairs.name == "ntire"
+        assert pairs.digest == read(tmp_path / "ntire" / folder).digest
+
+
+def test_one_scenes_folder_is_not_taken_for_images(one: Path) -> None:
+    with pytest.raises(ImageError, match="0001: no image in this folder; .*in a folder NAME each"):
+        read(one / "0001")
+
+
 def test_a_png_of_16_bits_keeps_both_bytes(tmp_path: Path) -> None:
     pixels = np.random.default_rng(2).integers(0, 65536, (10, 7, 3), dtype=np.uint16)
     write_deep_png(tmp_path / "deep.png", pixels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -134,3 +135,27 @@ def test_swapped_folders_are_refused_and_bad_files_left_out(folders: tuple[Path,
     kept = TASK.pairs(rgb, raw, skip_bad=True)
     assert len(kept) == 1
     assert "left out 1 unusable" in " ".join(kept.targets.notes)
+
+
+@pytest.mark.parametrize("where", ["zurich", "zurich/test"])
+def test_the_zurich_sets_folder_is_enough(folders: tuple[Path, Path], tmp_path: Path, where: str) -> None:
+    given = TASK.pairs(*folders)
+    split = tmp_path / "zurich" / "test"
+    split.mkdir(parents=True)
+    for folder, name in zip(folders, ("canon", "huawei_raw"), strict=True):
+        shutil.move(folder, split / name)
+    for file in sorted((split / "canon").iterdir()):
+        file.rename(file.with_suffix(".jpg"))  # read by its content
+    pairs = TASK.pairs(tmp_path / where, split="test")
+    assert (pairs.name, pairs.digest) == (Path(where).name, given.digest)
+    assert TASK.degradation(pairs) is None
+    with pytest.raises(ImageError, match="2 unusable.*at least 17x17"):
+        TASK.pairs(tmp_path / where, split="test", minimum=17)
+    sorted((split / "huawei_raw").glob("*.png"))[0].unlink()
+    with pytest.raises(ImageError, match=r"like Zurich RAW to RGB .*expected these files.*huawei_raw"):
+        TASK.pairs(tmp_path / where, split="test")
+
+
+def test_subfolders_of_no_known_layout_are_told_which_are(folders: tuple[Path, Path]) -> None:
+    with pytest.raises(ImageError, match=r"no known layout for 'isp': expected Zurich RAW to RGB \("):
+        TASK.pairs(folders[0].parent)

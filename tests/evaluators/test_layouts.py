@@ -5,12 +5,11 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import PIL.Image
 import pytest
 
 from evaluators.images import ImageError
-from evaluators.layouts import LAYOUTS, Layout, expected, find_files, find_pairs
+from evaluators.layouts import LAYOUTS, Layout, expected, find_pairs
 from evaluators.photographs import embedded
 
 
@@ -20,14 +19,11 @@ def photograph() -> PIL.Image.Image:
 
 
 def tree(root: Path, *files: str) -> Path:
-    """Small pictures (empty files for arrays) at these paths."""
+    """Small pictures at these paths."""
     for file in files:
         path = root / file
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".npy":
-            np.save(path, np.zeros(1))
-        else:
-            photograph().save(path)
+        photograph().save(path)
     return root
 
 
@@ -232,7 +228,7 @@ def test_every_layout_has_a_case(tmp_path: Path) -> None:
     for i, (task, split, files, _) in enumerate(CASES.values()):
         root = tree(tmp_path / str(i), *files)
         found |= {layout.name for layout in LAYOUTS if layout.fits(task) and _holds(layout, root, split)}
-    elsewhere = {"NTIRE HDR", "NTIRE HDR in folders", "gt and noisy", "sharp and blur"}
+    elsewhere = {"gt and noisy", "sharp and blur"}
     assert found | elsewhere == {layout.name for layout in LAYOUTS}
 
 
@@ -241,27 +237,6 @@ def _holds(layout: Layout, root: Path, split: str) -> bool:
     start = layout.folder.replace("{split}", word)
     first = layout.paths[layout.target].split("/")[0].replace("{split}", word)
     return (root / start / first).exists() or "{" in first
-
-
-@pytest.mark.parametrize("in_folders", [False, True])
-def test_hdr_files_come_by_role(tmp_path: Path, in_folders: bool) -> None:
-    if in_folders:
-        roles = {"short": "0.png", "medium": "1.png", "long": "2.png", "gt": "gt.png"}
-        roles |= {"exposures": "exposures.npy", "alignratio": "alignratio.npy"}
-        paths = {role: f"000001/{file}" for role, file in roles.items()}
-    else:
-        roles = {role: f"{role}.png" for role in ("short", "medium", "long", "gt")}
-        roles |= {role: f"{role}.npy" for role in ("exposures", "alignratio")}
-        paths = {role: f"000001_{file}" for role, file in roles.items()}
-    for start in ("", "train/"):
-        root = tree(tmp_path / f"at {start}", *(start + path for path in paths.values()))
-        assert find_files(root, "hdr") == [
-            ("000001.png", {role: root / (start + path) for role, path in paths.items()})
-        ]
-    # A test set without its arrays.
-    bare = tree(tmp_path / "bare", *(path for path in paths.values() if path.endswith("png")))
-    ((_, files),) = find_files(bare, "hdr") or []
-    assert set(files) == {"short", "medium", "long", "gt"}
 
 
 def test_pictures_come_in_order_under_names_of_their_own(tmp_path: Path) -> None:
@@ -325,7 +300,3 @@ def test_real_folders(shared: Path) -> None:
         assert pairs is not None
         assert len(pairs) == count
         assert all(source is not None and source.is_file() for _, source, _ in pairs)
-    scenes = find_files(data / "hdr_ntire_patches", "hdr")
-    assert scenes is not None
-    assert [name for name, _ in scenes] == [f"{n:06}.png" for n in range(4)]
-    assert all(len(roles) == 6 for _, roles in scenes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from evaluators.bicubic import downscale, upscale
@@ -58,3 +59,16 @@ def test_a_short_training_beats_bicubic() -> None:
         assert found.protocol == baseline[found.name].protocol
         if found.name == "psnr_y":
             assert found.value > baseline["psnr_y"].value + 0.1
+
+
+def test_a_data_sets_folder_is_enough(tmp_path: Path) -> None:
+    task = get_task("rescale-x4")
+    folder = tmp_path / "DIV2K_valid_HR"
+    folder.mkdir()
+    for image in task.embedded("test").targets:
+        PIL.Image.fromarray(image.pixels[:40, :40]).save(folder / f"{Path(image.name).stem}.png")
+    pairs = task.pairs(tmp_path, split="validation")
+    assert len(pairs) == 2
+    assert pairs.digest == task.pairs(folder).digest
+    with pytest.raises(ImageError, match=r"no known layout for 'rescale-x4': expected DIV2K"):
+        task.pairs(tmp_path)
