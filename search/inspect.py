@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Sequence
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,16 @@ from rich.text import Text
 from evaluators.tasks import get_task
 from search.config import integers
 from spaces.architecture import Architecture
-from spaces.baselines import baseline, baseline_names
+from spaces.baselines import baseline, baseline_names, published
 from spaces.blocks import BLOCKS
 from spaces.budget import Budget, extreme
 from spaces.build import part_costs, size_requirements
 from spaces.catalog import described, named_space, space_names
 from spaces.chain import MAXIMUM_WIDTH, MINIMUM_WIDTH
-from spaces.cost import CONVENTIONS, Cost
-from spaces.parts import Part, part_cost
-from spaces.registry import Entry, UnknownNameError
+from spaces.cost import CONVENTIONS, Cost, total
+from spaces.parts import Part, part_cost, part_sizes
+from spaces.registry import Entry, Registry, UnknownNameError
+from spaces.resamplers import DOWNS, UPS
 from spaces.task import Task
 from spaces.upsamplers import UPSAMPLERS
 
@@ -74,48 +76,73 @@ def _padded_to(architecture: Architecture, task: Task, height: int, width: int) 
     return None if padded == (height, width) else f"{task.in_channels}x{padded[0]}x{padded[1]}"
 
 
+def default_task(name: str, architecture: Architecture) -> str:
+    """The task that an architecture is meant for: a published network's own; else the first that it can be built
+    for, of super-resolution by 4 for chains, and of the spaces of its topology, the one of the topology's name first.
+
+    Raises: ValueError: if it can be built for none; says why not for the first.
+    """
+    if name in baseline_names() and baseline(name) == architecture:
+        return published(name).task.name
+    tasks = ["sr-x4"] if architecture.topology == "chain" else []
+    for space in sorted(space_names(), key=lambda space: space != architecture.topology):
+        if named_space(space).topology.endswith(f".{architecture.topology}"):
+            tasks.extend(described(space).tasks)
+    reasons = []
+    for task in tasks:
+        try:
+            part_costs(architecture, get_task(task).interface)
+        except ValueError as error:
+            reasons.append(error)
+        else:
+            return task
+    raise reasons[0]
+
+
 def _profile(
-    text: str, task_name: str, size: str | None
+    text: str, task_name: str | None, size: str | None
 ) -> tuple[str, Architecture, Task, tuple[int, int], dict[str, Cost]]:
     """What to call the architecture, itself, the task, the input's (H, W), and the cost per part."""
-    task = get_task(task_name).interface
-    height_width = input_size(size, task)
+    given = get_task(task_name) if task_name else None
     name, architecture = find_architecture(text)
+    task = (given or get_task(default_task(name, architecture))).interface
+    height_width = input_size(size, task)
     return name, architecture, task, height_width, part_costs(architecture, task, size=height_width)
 
 
-def profile_json(text: str, task_name: str, size: str | None, convention: str) -> str:
+def profile_json(text: str, task_name: str | None, size: str | None, convention: str) -> str:
     """The cost as JSON: total and per part."""
     name, architecture, task, (height, width), costs = _profile(text, task_name, size)
-    total = sum(costs.values(), Cost())
+    whole = total(costs.values())
     record = {
         "name": name,
         "architecture": json.loads(architecture.to_json()),
         "digest": architecture.digest,
-        "task": task_name,
+        "task": task.name,
         "input": f"{task.in_channels}x{height}x{width}",
         "padded_to": _padded_to(architecture, task, height, width),
         "convention": convention,
-        "total": _record(total, convention),
+        "total": _record(whole, convention),
         "parts": {part: _record(found, convention) for part, found in costs.items()},
     }
     return json.dumps(record, indent=2)
 
 
-def profile_table(text: str, task_name: str, size: str | None, convention: str) -> RenderableType:
+def profile_table(text: str, task_name: str | None, size: str | None, convention: str) -> RenderableType:
     """The cost as a table: a line per part and the total."""
     name, architecture, task, (height, width), costs = _profile(text, task_name, size)
-    total = sum(costs.values(), Cost())
+    whole = total(costs.values())
     table = Table(
-        title=f"{name}: {architecture.label} at {task.in_channels}x{height}x{width}", title_justify="left"
+        title=f"{name}: {architecture.label} for {task.name} at {task.in_channels}x{height}x{width}",
+        title_justify="left",
     )
     for heading in ("part", "GMACs", "%", "parameters", "activations [M]", "convolutions"):
         table.add_column(heading, justify="left" if heading == "part" else "right")
     for part, found in costs.items():
-        table.add_row(*_cells(part, found, total, convention))
+        table.add_row(*_cells(part, found, whole, convention))
     table.add_section()
-    table.add_row(*_cells("total", total, total, convention), style="bold")
-    other = ", ".join(f"{c} {total.gmacs(c):.4f}" for c in CONVENTIONS)
+    table.add_row(*_cells("total", whole, whole, convention), style="bold")
+    other = ", ".join(f"{c} {whole.gmacs(c):.4f}" for c in CONVENTIONS)
     notes = [f"GMACs by convention: {other}; shown: {convention}"]
     if padded := _padded_to(architecture, task, height, width):
         notes.append(f"the network can't take that size: costs are of the input padded to {padded}")
@@ -123,7 +150,9 @@ def profile_table(text: str, task_name: str, size: str | None, convention: str) 
 
 
 def blocks_table(task_name: str, widths: str) -> RenderableType:
-    """Blocks and upsamplers with their cost per width at the task's input size.
+    """Blocks, upsamplers and a U-Net's resamplers with their cost per width at the task's input size.
+
+    A size that a kind can't take is padded for it.
 
     Raises: ValueError: if the widths aren't a range or list of integers that a chain can have.
     """
@@ -133,20 +162,36 @@ def blocks_table(task_name: str, widths: str) -> RenderableType:
         if not MINIMUM_WIDTH <= width <= MAXIMUM_WIDTH:
             raise ValueError(f"--widths: a width is from {MINIMUM_WIDTH} to {MAXIMUM_WIDTH}, got {width}")
     at = "x".join(map(str, task.cost_input))
-    block_table = Table(title=f"Blocks: GMACs at {at}, per width", title_justify="left")
-    upsampler_table = Table(
-        title=f"Upsamplers: GMACs of {task_name} at {at}, per width", title_justify="left"
+    listed: tuple[tuple[str, Registry[Any], Callable[[int], tuple[int, ...]]], ...] = (
+        (f"Blocks: GMACs at {at}", BLOCKS, lambda width: (width,)),
+        (
+            f"Upsamplers: GMACs of {task_name} at {at}",
+            UPSAMPLERS,
+            lambda width: (width, task.out_channels, task.scale),
+        ),
+        (f"Ways down a U-Net: GMACs at {at}, to twice the channels", DOWNS, lambda width: (width, 2 * width)),
+        (f"Ways up a U-Net: GMACs at {at}, to half the channels", UPS, lambda width: (width, width // 2)),
     )
-    for table, names, registry in ((block_table, BLOCKS, BLOCKS), (upsampler_table, UPSAMPLERS, UPSAMPLERS)):
-        table.add_column("name", no_wrap=True)
-        for width in columns:
-            table.add_column(str(width), justify="right")
-        table.add_column("what it is")
-        for name in names:
-            arguments = (task.out_channels, task.scale) if registry is UPSAMPLERS else ()
-            costs = [_part_gmacs(registry[name], width, arguments, task) for width in columns]
-            table.add_row(name, *(f"{gmacs:.3f}" for gmacs in costs), _told(registry[name]))
-    return Group(block_table, upsampler_table)
+    return Group(*(_kinds_table(title, registry, columns, take, task) for title, registry, take in listed))
+
+
+def _kinds_table(
+    title: str,
+    registry: Registry[Any],
+    widths: Sequence[int],
+    take: Callable[[int], tuple[int, ...]],
+    task: Task,
+) -> Table:
+    """A line per registered kind: its cost at each width; ``take`` gives the positional arguments of its class."""
+    table = Table(title=f"{title}, per width", title_justify="left")
+    table.add_column("name", no_wrap=True)
+    for width in widths:
+        table.add_column(str(width), justify="right")
+    table.add_column("what it is")
+    for name in registry:
+        costs = [_part_gmacs(Part(registry[name].create, take(width), width), task) for width in widths]
+        table.add_row(name, *(f"{gmacs:.3f}" for gmacs in costs), _told(registry[name]))
+    return table
 
 
 def space_record(name: str) -> dict[str, Any]:
@@ -214,14 +259,20 @@ def _choices_table(found: dict[str, Any]) -> RenderableType:
     return Group(table, Text("\n".join(notes), style="dim"))
 
 
-def _part_gmacs(entry: Entry, width: int, arguments: tuple[int, ...], task: Task) -> float:
-    part = Part(entry.create, (width, *arguments), width)
-    return part_cost(part, *task.cost_input[1:]).gmacs()
+def _part_gmacs(part: Part, task: Task) -> float:
+    return part_cost(part, *part_sizes(part).padded(*task.cost_input[1:])).gmacs()
 
 
 def _told(entry: Entry) -> str:
-    fixed = ", ".join(f"{name}={value}" for name, value in entry.fixed)
-    return entry.summary + (f" [dim]{fixed}[/dim]" if fixed else "")
+    """What a kind is, what its name fixes, and the options that it may be given, as an option's default."""
+    fixed = [f"{name}={_written(value)}" for name, value in entry.fixed]
+    free = [f"{name}={_written(o.default)}" for name, o in entry.options.items() if name != "activation"]
+    notes = [", ".join(fixed), f"options {', '.join(free)}" if free else ""]
+    return " ".join([entry.summary, *(f"[dim]{note}[/dim]" for note in notes if note)])
+
+
+def _written(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _record(found: Cost, convention: str) -> dict[str, float]:
@@ -233,12 +284,13 @@ def _record(found: Cost, convention: str) -> dict[str, float]:
     }
 
 
-def _cells(name: str, found: Cost, total: Cost, convention: str) -> tuple[str, ...]:
-    gmacs, whole = found.gmacs(convention), total.gmacs(convention)  # type: ignore[arg-type]
+def _cells(name: str, found: Cost, whole: Cost, convention: str) -> tuple[str, ...]:
+    gmacs = found.gmacs(convention)  # type: ignore[arg-type]
+    share = gmacs / whole.gmacs(convention)  # type: ignore[arg-type]
     return (
         name,
         f"{gmacs:.4f}",
-        f"{100 * gmacs / whole:.1f}",
+        f"{100 * share:.1f}",
         f"{found.parameters:,}",
         f"{found.activations / 1e6:.4f}",
         str(found.convolutions),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import cast
 
 from spaces.architecture import Architecture
-from spaces.cost import Cost
-from spaces.parts import Network, Part, part_cost, part_sizes
+from spaces.cost import Cost, total
+from spaces.parts import Network, Part, fitting_cost, part_cost, part_sizes
 from spaces.rescaler import Rescaler
 from spaces.sizes import SizeRequirements
 from spaces.task import Task
@@ -55,8 +56,12 @@ def part_costs(
     Raises: ValueError: as ``build``.
     """
     pieces = parts(architecture, task)
-    height, width = _together(pieces).padded(*(size or task.cost_input[1:]))
-    return {name: part_cost(part, *part.map_size(height, width)) for name, part in pieces.items()}
+    height, width = size or task.cost_input[1:]
+    found = {name: fitting_cost(part, height, width) for name, part in pieces.items()}
+    if None in found.values():
+        height, width = _together(pieces).padded(height, width)
+        return {name: part_cost(part, *part.map_size(height, width)) for name, part in pieces.items()}
+    return cast(dict[str, Cost], found)
 
 
 def size_requirements(architecture: Architecture, task: Task) -> SizeRequirements:
@@ -73,4 +78,4 @@ def _together(pieces: dict[str, Part]) -> SizeRequirements:
 
 def cost(architecture: Architecture, task: Task, *, size: tuple[int, int] | None = None) -> Cost:
     """Exact cost of one forward pass: the sum of ``part_costs``."""
-    return sum(part_costs(architecture, task, size=size).values(), Cost())
+    return total(part_costs(architecture, task, size=size).values())

@@ -126,7 +126,7 @@ class Chain(Architecture):
         return ", ".join(said)
 
 
-_WIRING = ("fusion", "feature_skip", "image_skip", "activation", "attention", "unshuffle")
+_WIRING = ("fusion", "feature_skip", "image_skip", "activation", "attention", "unshuffle", "convolution")
 
 
 def decode(genes: Mapping[str, Leaf]) -> Chain:
@@ -134,7 +134,8 @@ def decode(genes: Mapping[str, Leaf]) -> Chain:
 
     Genes: ``depth``, ``width``, then either ``block`` (one kind for all positions) or ``block_0``,
     ``block_1``, ... (a kind per position; those at or beyond ``depth`` don't matter), and optionally any
-    of ``upsampler``, ``fusion``, ``feature_skip``, ``image_skip``, ``activation``, ``attention``, ``unshuffle``.
+    of ``upsampler``, ``fusion``, ``feature_skip``, ``image_skip``, ``activation``, ``attention``, ``unshuffle``,
+    ``convolution``.
     """
     depth = genes["depth"]
     assert isinstance(depth, int)

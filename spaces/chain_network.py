@@ -25,7 +25,7 @@ HEAD_ACTIVATION = "lrelu0.1"  # MSRResNet's
 BACKWARD_ACTIVATION = "relu"  # LatticeNet's, in the backward fusion
 BLUEPRINT_COPIES = 4  # of the input, for a blueprint head: BSRN's
 MEAN_COLOUR = (0.4488, 0.4371, 0.4040)  # of DIV2K, as red, green, blue in [0, 1]
-_OWN_FORMS = ("weight_norm", "blueprint", "blueprint_bias")
+CONVOLUTIONS = (*CONVOLUTION_NAMES, "weight_norm", "blueprint", "blueprint_bias")
 
 
 def convolution3x3(form: str, in_channels: int, out_channels: int) -> nn.Module:
@@ -33,12 +33,12 @@ def convolution3x3(form: str, in_channels: int, out_channels: int) -> nn.Module:
 
     Raises: UnknownNameError: for another form.
     """
+    if form not in CONVOLUTIONS:
+        raise UnknownNameError("convolution", form, list(CONVOLUTIONS))
     if form == "weight_norm":
         return WeightNormConv2d(in_channels, out_channels, 3)
-    if form.startswith("blueprint") and form in _OWN_FORMS:
+    if form.startswith("blueprint"):
         return BlueprintConv2d(in_channels, out_channels, pointwise_bias=form == "blueprint_bias")
-    if form not in CONVOLUTION_NAMES:
-        raise UnknownNameError("convolution", form, [*CONVOLUTION_NAMES, *_OWN_FORMS])
     return make_convolution(form, in_channels, out_channels)
 
 

@@ -22,9 +22,10 @@ Conventions turn a cost into the GMACs that a table quotes:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from math import prod
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -40,7 +41,7 @@ _aten = torch.ops.aten
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Counts for one forward pass; ``+`` adds them.
+    """Counts for one forward pass; ``total`` adds them.
 
     Attributes:
         macs: Multiply-accumulates, without bias.
@@ -60,17 +61,6 @@ class Cost:
     transposed_excess: int = 0
     bias_ops: int = 0
 
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(
-            self.macs + other.macs,
-            self.parameters + other.parameters,
-            self.activations + other.activations,
-            self.convolutions + other.convolutions,
-            self.activation_ops + other.activation_ops,
-            self.transposed_excess + other.transposed_excess,
-            self.bias_ops + other.bias_ops,
-        )
-
     def operations(self, convention: Convention = "exact") -> int:
         """MACs as the convention counts them.
 
@@ -87,6 +77,14 @@ class Cost:
     def gmacs(self, convention: Convention = "exact") -> float:
         """``operations`` in units of 10^9."""
         return self.operations(convention) / 1e9
+
+
+_counts = attrgetter(*(field.name for field in fields(Cost)))
+
+
+def total(costs: Iterable[Cost]) -> Cost:
+    """The sum of the costs; 0 of everything for none."""
+    return Cost(*map(sum, zip(*map(_counts, costs), strict=True)))
 
 
 class _Counter(TorchDispatchMode):

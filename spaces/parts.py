@@ -81,6 +81,14 @@ def part_sizes(part: Part) -> SizeRequirements:
     return part.needs(part_on_meta(part))
 
 
+@lru_cache(maxsize=65536)
+def fitting_cost(part: Part, height: int, width: int) -> Cost | None:
+    """Cost of the part in a network whose input is (height, width); None where the part can't take that."""
+    if part_sizes(part).padded(height, width) != (height, width):
+        return None
+    return part_cost(part, *part.map_size(height, width))
+
+
 class Network(nn.Module):
     """Base of the topologies' networks: takes and gives (N, C, H, W) in [0, 1].
 

@@ -172,8 +172,20 @@ class RescalerNetwork(ChainNetwork):
 
         No value is further than the bound from the rounded bicubic image; gradients pass the rounding.
         """
+        return round_to_8_bits(self._small(image))
+
+    def distance_to_tie(self, image: Tensor) -> Tensor:
+        """How far the small image's value that is nearest to changing its rounding is from that, in levels: (N,).
+
+        From 0 to 0.5. Below about 1e-4 another order of additions may give another small image.
+        """
+        levels = self._small(image).flatten(1) * _LEVELS
+        return (levels - levels.floor() - 0.5).abs().amin(1)
+
+    def _small(self, image: Tensor) -> Tensor:
+        """The small image before it is rounded."""
         added = self.get_submodule("down")(image) * self._bound
-        return round_to_8_bits((self.get_submodule("bicubic")(image) + added).clamp(0, 1))
+        return (self.get_submodule("bicubic")(image) + added).clamp(0, 1)
 
     def upscale(self, small: Tensor) -> Tensor:
         """The image back from the small one, not clamped."""

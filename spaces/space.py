@@ -21,6 +21,7 @@ from spaces.architecture import DIGEST_LENGTH, Architecture, Block, Leaf
 from spaces.attention import ATTENTION_NAMES
 from spaces.blocks import BLOCKS
 from spaces.chain import FUSIONS, IMAGE_SKIPS, MAXIMUM_WIDTH, MINIMUM_WIDTH, UNSHUFFLES
+from spaces.chain_network import CONVOLUTIONS
 from spaces.registry import Registry, UnknownNameError
 from spaces.upsamplers import UPSAMPLERS
 
@@ -148,6 +149,7 @@ def chain_space(
     activations: Sequence[str] = ("paper",),
     attentions: Sequence[str] = ("paper",),
     unshuffles: Sequence[int] = (1,),
+    convolutions: Sequence[str] = ("plain",),
 ) -> Space:
     """A space of chains.
 
@@ -159,8 +161,9 @@ def chain_space(
         attentions: Gates after every block; ``paper`` for none but what the blocks have.
         unshuffles: Increasing, of 1, 2 and 4: how much smaller than the input the trunk runs. For
             super-resolution an upsampler must have the scale times the largest of them.
+        convolutions: Forms of the head's and the trunk's 3x3 convolutions; a block's is an option of its kind.
 
-    The choices ``attention`` and ``unshuffle`` are there only where their list isn't the default one.
+    The choices ``attention``, ``unshuffle`` and ``convolution`` are there only where their list isn't the default.
 
     Raises: ValueError: for an unknown name in a list, an empty list, or a width below 4.
     """
@@ -171,6 +174,7 @@ def chain_space(
         ("fusion", fusions, FUSIONS),
         ("image skip", image_skips, IMAGE_SKIPS),
         ("attention", attentions, ("paper", *ATTENTION_NAMES)),
+        ("convolution", convolutions, CONVOLUTIONS),
     ):
         for mode in modes:
             if mode not in known:
@@ -201,4 +205,6 @@ def chain_space(
         choices.append(Choice("attention", tuple(attentions)))
     if unshuffles != (1,):
         choices.append(Choice("unshuffle", unshuffles, ordered=True))
+    if tuple(convolutions) != ("plain",):
+        choices.append(Choice("convolution", tuple(convolutions)))
     return Space(name, tuple(choices))

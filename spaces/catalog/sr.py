@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from functools import partial
 
+from spaces.attention import ATTENTION_NAMES
 from spaces.blocks import BLOCKS
 from spaces.catalog import NamedSpace, register
 from spaces.space import chain_space
 
 CARD_BLOCKS = ("rfdb", "efficient_rfdb", "hin", "mccb", "mscb", "idle", "ghost")
+# Beside every registered kind: asymmetric convolutions (FIMDN), kernel bases (UESTC-MediaLab), other shared blocks.
+VARIANTS = (
+    "imdb(convolution=acb)",
+    "residual(convolution=acb)",
+    "residual(convolution=basis)",
+    "uestc(convolution=basis)",
+    "recursive(block=rfdb,times=2)",
+    "recursive(block=scpa,times=4)",
+)
 TASKS = ("sr-x4", "sr-x3", "sr-x2")
-
 
 register(
     NamedSpace(
@@ -21,8 +30,14 @@ register(
     ),
     NamedSpace(
         "sr-all",
-        "chains of every registered block, with several activations",
+        "chains of every registered block, with several activations, gates and forms of convolution",
         TASKS,
-        partial(chain_space, blocks=tuple(BLOCKS), activations=("paper", "relu", "silu", "gelu")),
+        partial(
+            chain_space,
+            blocks=(*BLOCKS, *VARIANTS),
+            activations=("paper", "relu", "silu", "gelu"),
+            attentions=("paper", *ATTENTION_NAMES),
+            convolutions=("plain", "acb", "basis", "blueprint"),
+        ),
     ),
 )

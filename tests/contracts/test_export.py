@@ -17,17 +17,22 @@ from results.export import (
     MAX_ERROR,
     ExportError,
     Format,
+    check_image,
     export,
     format_of,
     load_network,
 )
 from spaces.architecture import Architecture, Block
+from spaces.attention import ATTENTION_NAMES
 from spaces.baselines import baseline
 from spaces.blocks import BLOCKS
 from spaces.build import build
 from spaces.chain import FUSIONS, IMAGE_SKIPS, Chain
+from spaces.chain_network import CONVOLUTIONS
 from spaces.parts import Network
-from spaces.task import Task
+from spaces.rescaler import Rescaler
+from spaces.rescaler_network import RescalerNetwork
+from spaces.task import Task, rescaling
 from spaces.upsamplers import UPSAMPLERS
 
 ODD = (29, 43)
@@ -36,14 +41,26 @@ SMALL = Chain(8, (Block("residual"),))
 
 
 def chains() -> list[Chain]:
-    """Few chains that hold every block, upsampler, fusion and image skip."""
+    """Few chains that hold every block, upsampler, fusion, image skip, gate and form of convolution."""
     blocks = [Block(kind) for kind in BLOCKS]
     kinds = [tuple(blocks[i : i + 3]) for i in range(0, len(blocks), 3)]
     number = max(len(kinds), len(list(UPSAMPLERS)))
-    columns = (kinds, list(UPSAMPLERS), FUSIONS, IMAGE_SKIPS)
+    gates = ("paper", *ATTENTION_NAMES)
+    columns = (kinds, list(UPSAMPLERS), FUSIONS, IMAGE_SKIPS, gates, CONVOLUTIONS)
     return [
-        Chain(8, some, Block(upsampler), fusion=fusion, feature_skip=fusion == "plain", image_skip=skip)
-        for some, upsampler, fusion, skip in islice(zip(*map(cycle, columns), strict=False), number)
+        Chain(
+            8,
+            some,
+            Block(upsampler),
+            fusion=fusion,
+            feature_skip=fusion == "plain",
+            image_skip=skip,
+            attention=gate,
+            convolution=form,
+        )
+        for some, upsampler, fusion, skip, gate, form in islice(
+            zip(*map(cycle, columns), strict=False), number
+        )
     ]
 
 
@@ -99,6 +116,17 @@ def test_safetensors_file_and_its_architecture_rebuild_the_network(chain: Chain,
     again = load_network(architecture, TASK, done.path)
     x = image(odd(network))
     assert torch.equal(again(x), network(x))
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_check_images_of_a_rescaler_keep_clear_of_its_rounding(scale: int) -> None:
+    task = rescaling(scale)
+    torch.manual_seed(0)
+    network = build(Rescaler(8, (Block("rfdb"),), bound=16), task).eval().requires_grad_(False)
+    assert isinstance(network, RescalerNetwork)
+    for height, width in CHECK_SIZES:
+        size = network.size_requirements.padded(height * scale, width * scale)
+        assert network.distance_to_tie(check_image(network, task, size)) > 1e-4
 
 
 @pytest.mark.parametrize("form", FORMATS)

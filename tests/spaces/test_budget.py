@@ -1,14 +1,17 @@
+from dataclasses import replace
 from itertools import product
+from math import inf
 from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evaluators.tasks import get_task
 from spaces.architecture import Leaf
 from spaces.budget import Budget, BudgetError, extreme
 from spaces.build import cost
-from spaces.catalog import named_space
+from spaces.catalog import described, named_space
 from spaces.chain import Chain
 from spaces.cost import CONVENTIONS, Convention
 from spaces.space import Genotype, Space, chain_space
@@ -192,6 +195,58 @@ def test_extremes_are_those_of_all_genotypes(
     space.check(smallest)
     assert budget.gmacs(space, smallest) == min(costs)
     assert budget.gmacs(space, largest) == max(costs)
+
+
+FEW = {"widths": (4, 7), "depths": (1, 3), "per_position": False}
+TINY_SPACES = {
+    "hdr": {**FEW, "blocks": ("ghost", "efficient_rfdb"), "unshuffles": (1, 2)},
+    "rescale": {
+        **FEW,
+        "blocks": ("ghost", "rfdb"),
+        "down_widths": (4, 9),
+        "bounds": (4,),
+        "image_skips": ("bicubic",),
+        "attentions": ("paper", "esa"),
+    },
+    "unet": {
+        **FEW,
+        "blocks": ("ghost", "hin"),
+        "levels": (2, 3),
+        "downs": ("strided", "haar"),
+        "ups": ("transposed", "nearest"),
+    },
+    "sr-all": {
+        **FEW,
+        "blocks": ("imdb(convolution=acb)", "recursive(block=scpa,times=2)"),
+        "upsamplers": ("pixelshuffle",),
+        "image_skips": ("none",),
+        "activations": ("paper",),
+    },
+}
+SMALL_INPUTS = {"hdr": (18, 33, 31), "rescale": (3, 61, 70), "unet": (3, 33, 31), "sr-all": (3, 17, 19)}
+
+
+@pytest.mark.parametrize("name", TINY_SPACES)
+def test_extremes_and_repair_of_other_topologies_are_what_trying_all_finds(name: str) -> None:
+    space = named_space(name, **TINY_SPACES[name])  # type: ignore[arg-type]
+    task = replace(get_task(described(name).tasks[0]).interface, cost_input=SMALL_INPUTS[name])
+    anything = Budget(task, inf)
+    costs = all_costs(anything, space)
+    low, high = min(costs), max(costs)
+    ends = [anything.gmacs(space, extreme(space, anything, largest=largest)) for largest in (False, True)]
+    assert ends == [low, high]
+    with pytest.raises(BudgetError, match="no architecture of space .* fits"):
+        Budget(task, low * 0.99).check(space)
+    random, repaired = Random(0), 0
+    for share in (0.1, 0.3, 0.6):
+        limit = low + share * (high - low)
+        budget = Budget(task, limit, 0.5 * limit)
+        for _ in range(15):
+            genes = space.sample(random)
+            wanted, found = expected(budget, space, genes), budget.fit(space, genes)
+            assert (found and found.architecture) == (wanted and space.decode(wanted))
+            repaired += found is not None and found.repaired
+    assert repaired
 
 
 def test_check_states_the_smallest_cost_and_the_fix() -> None:

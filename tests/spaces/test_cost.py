@@ -9,7 +9,7 @@ from spaces.baselines import baseline
 from spaces.blocks import BLOCKS
 from spaces.build import build, cost, part_costs
 from spaces.chain import Chain
-from spaces.cost import Cost, count
+from spaces.cost import Cost, count, total
 from spaces.space import Genotype, chain_space
 from spaces.task import Task
 from spaces.upsamplers import UPSAMPLERS
@@ -147,6 +147,12 @@ def test_challenge_convention_charges_activation_modules_per_call() -> None:
     found = on_meta(Activations(), 1, 2, 3, 4)
     assert found.operations("challenge") == 2 * 24
     assert found.operations("exact") == found.operations("bias") == 0
+
+
+def test_total_adds_each_count_and_is_nothing_for_no_costs() -> None:
+    one, ten = Cost(1, 2, 3, 4, 5, 6, 7), Cost(10, 20, 30, 40, 50, 60, 70)
+    assert total([one, ten]) == Cost(11, 22, 33, 44, 55, 66, 77)
+    assert total([]) == Cost()
 
 
 def test_unknown_convention_is_refused() -> None:

@@ -17,6 +17,7 @@ from spaces.budget import Budget, extreme
 from spaces.build import build, cost, part_costs, size_requirements
 from spaces.catalog import named_space
 from spaces.chain import Chain
+from spaces.cost import total
 from spaces.rescaler import Rescaler, decode
 from spaces.rescaler_network import BicubicDown, RescalerNetwork, round_to_8_bits
 from spaces.task import rescaling, super_resolution
@@ -68,6 +69,22 @@ def test_rounding_gives_8_bits_and_passes_the_gradient() -> None:
     assert x.grad.tolist() == [1, 1, 1, 1]
 
 
+def test_distance_to_a_tie_says_which_images_a_small_change_rounds_otherwise() -> None:
+    network = built()
+    flat = torch.linspace(0.2, 0.9, 40)[:, None, None, None].expand(40, 3, 16, 16)
+    with torch.no_grad():
+        distance, before = network.distance_to_tie(flat), network.downscale(flat)
+        bias = network.get_submodule("down.last").bias
+        assert isinstance(bias, Tensor)
+        bias.add_(0.01)  # moves values up by less than 0.01 * 8 levels
+        changed = (network.downscale(flat) != before).flatten(1).any(1)
+    assert distance.min() >= 0
+    assert distance.max() <= 0.5
+    assert changed.any()
+    assert not changed[distance > 0.08].any()
+    assert (distance > 0.08).any()
+
+
 @pytest.mark.parametrize("bound", [1, 8])
 @pytest.mark.parametrize("scale", [2, 4])
 def test_small_image_is_8_bits_and_within_the_bound_of_bicubic_however_trained(
@@ -112,7 +129,7 @@ def test_every_parameter_gets_a_gradient() -> None:
 def test_cost_is_that_of_the_chain_at_the_small_size_and_of_the_way_down(scale: int) -> None:
     up = Chain(8, SMALL.blocks, fusion="plain", image_skip="bicubic")
     whole = part_costs(SMALL, rescaling(scale))
-    down = whole.pop("bicubic") + whole.pop("down")
+    down = total([whole.pop("bicubic"), whole.pop("down")])
     assert whole == part_costs(up, super_resolution(scale))
     positions, taps = 256 * 256, 4 * scale
     bicubic = 3 * taps * (positions * scale + positions)

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spaces.architecture import Architecture
+from spaces.architecture import Architecture, Block
 from spaces.attention import ATTENTION_NAMES
 from spaces.blocks import BLOCKS
 from spaces.budget import Budget
@@ -38,9 +38,9 @@ def test_every_genotype_is_accepted_and_decodes_to_what_it_says(genes: Genotype)
     chain = ALL.decode(genes)
     assert isinstance(chain, Chain)
     assert (chain.width, len(chain.blocks)) == (genes["width"], genes["depth"])
-    assert [block.kind for block in chain.blocks] == [genes[f"block_{i}"] for i in range(len(chain.blocks))]
+    assert [str(block) for block in chain.blocks] == [genes[f"block_{i}"] for i in range(len(chain.blocks))]
     assert chain.upsampler.kind == genes["upsampler"]
-    for name in ("fusion", "feature_skip", "image_skip", "activation"):
+    for name in ("fusion", "feature_skip", "image_skip", "activation", "attention", "convolution"):
         assert getattr(chain, name) == genes[name]
     assert Architecture.from_json(chain.to_json()) == chain
 
@@ -107,6 +107,8 @@ def test_genotype_of_another_space_is_refused(genes: Genotype, message: str) -> 
         ({"fusions": ("concatenate",)}, "unknown fusion 'concatenate': did you mean 'concat'"),
         ({"image_skips": ("bilinaer",)}, "unknown image skip 'bilinaer': did you mean 'bilinear'"),
         ({"attentions": ("paper", "pixle")}, "unknown attention 'pixle': did you mean 'pixel'"),
+        ({"convolutions": ("plain", "bassis")}, "unknown convolution 'bassis': did you mean 'basis'"),
+        ({"convolutions": ()}, "choice 'convolution' needs at least one value"),
         ({"unshuffles": (1, 3)}, r"an unshuffle is one of 1, 2, 4, got \[1, 3\]"),
         ({"attentions": ()}, "choice 'attention' needs at least one value"),
         ({"unshuffles": ()}, "choice 'unshuffle' needs at least one value"),
@@ -136,7 +138,11 @@ def test_unknown_space_is_refused_with_the_nearest() -> None:
 def test_named_spaces_offer_the_card_and_everything() -> None:
     assert {"sr-card", "sr-all"} <= set(space_names())
     assert CARD.by_name["block_0"].values == CARD_BLOCKS
-    assert set(ALL.by_name["block_7"].values) == set(BLOCKS)
+    kinds = [Block.parse(str(value)) for value in ALL.by_name["block_7"].values]
+    assert {block.kind for block in kinds} == set(BLOCKS)
+    forms = {dict(block.options).get("convolution") for block in kinds if block.kind == "residual"}
+    assert forms == {None, "acb", "basis"}
+    assert set(ALL.by_name["attention"].values) == {"paper", *ATTENTION_NAMES}
     offered = set(CARD.by_name["upsampler"].values)
     assert offered == set(ALL.by_name["upsampler"].values) == set(UPSAMPLERS) - {"pixelshuffle_two_scale"}
 
