@@ -114,16 +114,23 @@ def decode(genes: Mapping[str, Leaf]) -> UNet:
 
     Genes: ``levels``, ``depth`` (blocks of each level, on the way down and again on the way up), ``width`` (of
     full size) and ``growth`` (``level_widths``), then either ``block`` (one kind for all levels) or
-    ``block_0``, ``block_1``, ... (a kind per level; those at or beyond ``levels`` don't matter), and
-    optionally any of ``down``, ``up``, ``upsampler``, ``skip``, ``stages``, ``image_skip``, ``activation``.
+    ``block_0``, ``block_1``, ... (a kind per level; those at or beyond ``levels`` don't matter), and optionally
+    ``more_0``, ``more_1``, ... (blocks of a level on top of ``depth``), ``percent_1``, ``percent_2``, ... (a
+    level's width in percent of what ``growth`` gives it), and any of ``down``, ``up``, ``upsampler``, ``skip``,
+    ``stages``, ``image_skip``, ``activation``.
     """
     levels, depth, width = genes["levels"], genes["depth"], genes["width"]
     assert isinstance(levels, int)
     assert isinstance(depth, int)
     assert isinstance(width, int)
     kinds = [str(genes["block"] if "block" in genes else genes[f"block_{i}"]) for i in range(levels)]
-    blocks = tuple((Block.parse(kind),) * depth for kind in kinds)
+    more = [int(genes.get(f"more_{i}", 0)) for i in range(levels)]  # type: ignore[arg-type]
+    blocks = tuple((Block.parse(kind),) * (depth + extra) for kind, extra in zip(kinds, more, strict=True))
     options = {n: genes[n] for n in ("skip", "stages", "image_skip", "activation") if n in genes}
     parts = {n: Block.parse(str(genes[n])) for n in ("down", "up", "upsampler") if n in genes}
-    widths = level_widths(width, levels, str(genes["growth"]))
+    percents = [int(genes.get(f"percent_{i}", 100)) for i in range(levels)]  # type: ignore[arg-type]
+    plain = level_widths(width, levels, str(genes["growth"]))
+    widths = tuple(
+        max(MINIMUM_WIDTH, own * percent // 100) for own, percent in zip(plain, percents, strict=True)
+    )
     return UNet(widths, encoder=blocks, decoder=blocks[:-1], **parts, **options)  # type: ignore[arg-type]

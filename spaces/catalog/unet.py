@@ -26,6 +26,8 @@ def unet_space(
     blocks: Sequence[str],
     widths: Sequence[int] = tuple(range(8, 65, 4)),
     depths: Sequence[int] = (1, 2, 3, 4),
+    more_blocks: Sequence[int] = (0, 1, 2),
+    width_percents: Sequence[int] = (75, 100, 150),
     levels: Sequence[int] = (2, 3, 4),
     growths: Sequence[str] = GROWTHS,
     per_position: bool = True,
@@ -43,6 +45,8 @@ def unet_space(
         blocks: Block kinds to choose from.
         widths: Of full size; ``growths`` say what the other levels have.
         depths: Blocks of each level, on the way down and again on the way up.
+        more_blocks: What a level may have on top of that.
+        width_percents: What a level below full size may have of the width that growth gives it.
         levels: Sizes that the network works at; each halves the one before.
         per_position: The kind is chosen for each level; otherwise one kind for all.
         image_skip: Of all networks: the input is added to the output.
@@ -62,12 +66,17 @@ def unet_space(
     # The widest level is what has to be possible.
     factor = max((level_widths(1, sizes.values[-1], growth)[-1] for growth in growths), default=1)  # type: ignore[arg-type]
     positions = [f"block_{i}" for i in range(sizes.values[-1])] if per_position else ["block"]  # type: ignore[arg-type]
+    deepest = range(sizes.values[-1])  # type: ignore[arg-type]
     choices = [
         _ordered("depth", depths, 1, MAXIMUM_DEPTH),
-        _ordered("width", widths, MINIMUM_WIDTH, MAXIMUM_WIDTH // factor),
+        _ordered(
+            "width", widths, MINIMUM_WIDTH, MAXIMUM_WIDTH * 100 // (factor * max(width_percents, default=100))
+        ),
         sizes,
         Choice("growth", _once(growths)),
         *(Choice(position, blocks) for position in positions),
+        *(_ordered(f"more_{i}", more_blocks, 0, MAXIMUM_DEPTH) for i in deepest),
+        *(_ordered(f"percent_{i}", width_percents, 1, 1000) for i in deepest[1:]),
         Choice("down", downs),
         Choice("up", ups),
         Choice("skip", _once(skips)),

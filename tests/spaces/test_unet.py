@@ -188,9 +188,12 @@ def test_sampled_unets_go_through_json_and_restore_odd_sizes(space: Space, task:
     assert Architecture.from_json(unet.to_json()) == unet
     assert (len(unet.widths), len(unet.encoder[0]), unet.widths[0]) == (
         genes["levels"],
-        genes["depth"],
+        genes["depth"] + genes["more_0"],
         genes["width"],
     )
+    assert [len(level) for level in unet.encoder] == [
+        genes["depth"] + genes[f"more_{i}"] for i in range(len(unet.widths))
+    ]
     assert [level[0].kind for level in unet.encoder] == [genes[f"block_{i}"] for i in range(len(unet.widths))]
     network = build(unet, task).eval()
     restored = run(network, image(1, task.in_channels, 9, 21), scale=task.scale)
@@ -480,8 +483,8 @@ def test_json_holds_only_what_differs_from_the_defaults() -> None:
         ({"levels": (1, 2)}, "'levels' of a U-Net space is from 2 to 5, got 1 to 2"),
         ({"levels": ()}, "'levels' of a U-Net space is from 2 to 5, got none"),
         ({"stages": (1, 3)}, "'stages' of a U-Net space is from 1 to 2, got 1 to 3"),
-        ({"widths": (3, 8)}, "'width' of a U-Net space is from 4 to 512, got 3 to 8"),
-        ({"widths": (8, 600)}, "'width' of a U-Net space is from 4 to 512, got 8 to 600"),
+        ({"widths": (3, 8)}, "'width' of a U-Net space is from 4 to 341, got 3 to 8"),
+        ({"widths": (8, 600)}, "'width' of a U-Net space is from 4 to 341, got 8 to 600"),
         ({"depths": (0, 1)}, "'depth' of a U-Net space is from 1 to 256, got 0 to 1"),
     ],
     ids=str,
@@ -512,6 +515,8 @@ def test_isp_space_holds_metaisps_pairs_and_decoded_genes_say_so() -> None:
         "up": "haar",
         "skip": "add",
         **{f"block_{i}": "mccb_mscb" for i in range(4)},
+        **{f"more_{i}": 0 for i in range(4)},
+        **{f"percent_{i}": 100 for i in range(1, 4)},
         "upsampler": "pixelshuffle",
     }
     space.check(genes)
@@ -521,6 +526,21 @@ def test_isp_space_holds_metaisps_pairs_and_decoded_genes_say_so() -> None:
     assert space.decode(genes) == replace(
         unet, widths=(40, 40, 40, 80), encoder=without_mfeb, image_skip=True
     )
+
+
+def test_a_level_has_its_own_depth_and_width() -> None:
+    space = named_space("unet")
+    genes: Genotype = {
+        **space.sample(Random(0)),
+        **{"levels": 3, "depth": 1, "width": 20, "growth": "double", "stages": 1},
+        **{"more_0": 0, "more_1": 2, "more_2": 1, "percent_1": 150, "percent_2": 75},
+    }
+    space.check(genes)
+    unet = space.decode(genes)
+    assert isinstance(unet, UNet)
+    assert unet.widths == (20, 60, 60)
+    assert [len(level) for level in unet.encoder] == [1, 3, 2]
+    assert [len(level) for level in unet.decoder] == [1, 3]
 
 
 def test_a_raw_image_skip_starts_at_the_developed_mosaic() -> None:
