@@ -472,7 +472,7 @@ def evaluate(
             "[default: none, costs only]."
         ),
     ] = None,
-    task: Annotated[str | None, typer.Option(help="The task [default: the network's, else sr-x4].")] = None,
+    task: Annotated[str | None, typer.Option(help="The task [default: the network's].")] = None,
     data: Annotated[
         list[Path] | None,
         typer.Option(

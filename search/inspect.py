@@ -61,7 +61,7 @@ def input_size(text: str | None, task: Task) -> tuple[int, int]:
     if found is None or found[1] != str(task.in_channels) or not _sides_fit(int(found[2]), int(found[3])):
         raise ValueError(
             f"--input is CxHxW with {task.in_channels} channels and sides from 1 to {LARGEST_SIDE}, "
-            f"e.g. 3x256x256, got '{text}'"
+            f"e.g. {'x'.join(map(str, task.cost_input))}, got '{text}'"
         )
     return int(found[2]), int(found[3])
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from evaluators.tasks import RestorationTask, get_task
-from search.inspect import find_architecture
+from search.inspect import default_task, find_architecture
 from spaces.architecture import Architecture
 from spaces.baselines import Published, published
 from spaces.build import build
@@ -164,7 +164,7 @@ def _described_subject(file: Path, weights: Sequence[Path], task_name: str | Non
     if not file.is_file():
         raise ValueError(f"--architecture {file}: no such file; expected an architecture's JSON")
     name, architecture = find_architecture(str(file))
-    task = get_task(task_name or "sr-x4")
+    task = get_task(task_name or default_task(name, architecture))
     members = [Member(name, architecture, _loaded(architecture, task, path), str(path)) for path in weights]
     return Subject(task, tuple(members or [Member(name, architecture)]))
 

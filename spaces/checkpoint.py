@@ -220,7 +220,7 @@ def _suggestion(name: str, got: Shapes, path: str | Path) -> str:
     best = max(scores, key=lambda other: scores[other])
     if scores[best] < _ALIKE or scores[best] <= scores[name]:
         return ""
-    return f". It looks like '{best}': use --baseline {best}"
+    return f". It looks like the published network '{best}': name that one"
 
 
 def _likeness(name: str, got: Shapes, path: str | Path) -> float:

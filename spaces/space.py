@@ -122,6 +122,18 @@ class Space:
         return iter(self.choices)
 
 
+def ordered(name: str, values: Sequence[int], least: int, most: int) -> Choice:
+    """A choice of integers, sorted and without repeats.
+
+    Raises: ValueError: if there is none, or one is out of range.
+    """
+    found = tuple(sorted(set(values)))
+    if not found or found[0] < least or found[-1] > most:
+        got = f"{found[0]} to {found[-1]}" if found else "none"
+        raise ValueError(f"a choice of '{name}' is from {least} to {most}, got {got}")
+    return Choice(name, found, ordered=True)
+
+
 def kinds(registry: Registry[Any], texts: Sequence[str]) -> tuple[str, ...]:
     """Registered kinds, with or without options (``recursive(block=rfdb,times=2)``), in one spelling, once each.
 
@@ -182,18 +194,12 @@ def chain_space(
     unshuffles = tuple(sorted(set(unshuffles)))
     if not set(unshuffles) <= set(UNSHUFFLES):
         raise ValueError(f"an unshuffle is one of {', '.join(map(str, UNSHUFFLES))}, got {list(unshuffles)}")
-    widths, depths = tuple(sorted(set(widths))), tuple(sorted(set(depths)))
-    for noun, values, least, most in (
-        ("width", widths, MINIMUM_WIDTH, MAXIMUM_WIDTH),
-        ("depth", depths, 1, MAXIMUM_DEPTH),
-    ):
-        if not values or values[0] < least or values[-1] > most:
-            got = f"{values[0]} to {values[-1]}" if values else "none"
-            raise ValueError(f"a {noun} is from {least} to {most}, got {got}")
-    positions = [f"block_{i}" for i in range(depths[-1])] if per_position else ["block"]
+    depth = ordered("depth", depths, 1, MAXIMUM_DEPTH)
+    width = ordered("width", widths, MINIMUM_WIDTH, MAXIMUM_WIDTH)
+    positions = [f"block_{i}" for i in range(max(depths))] if per_position else ["block"]
     choices = [
-        Choice("depth", depths, ordered=True),
-        Choice("width", widths, ordered=True),
+        depth,
+        width,
         *(Choice(position, blocks) for position in positions),
         Choice("upsampler", upsamplers),
         Choice("fusion", tuple(fusions)),

@@ -1,7 +1,7 @@
 """Lattice block: two butterflies whose weights each image's channel statistics decide.
 
 "LatticeNet: Towards Lightweight Image Super-resolution with Lattice Block", Luo et al., ECCV 2020,
-https://www.ecva.net/papers/eccv_2020/papers_ECCV/html/6225_ECCV_2020_paper.php; team HaiYun of AIM 2020; original
+https://www.ecva.net/papers/eccv_2020/papers_ECCV/html/4035_ECCV_2020_paper.php; team HaiYun of AIM 2020; original
 code https://github.com/ymff0592/super-resolution (no licence file).
 
 Deviations: at least 4 channels inside the coefficients' gates, where width // 16 would be fewer, and their biases

@@ -15,7 +15,7 @@ from spaces.catalog import NamedSpace, register
 from spaces.chain import MAXIMUM_WIDTH, MINIMUM_WIDTH
 from spaces.hdr import MAXIMUM_UNSHUFFLE, NAMED_FIELDS
 from spaces.registry import UnknownNameError
-from spaces.space import MAXIMUM_DEPTH, Choice, Space, kinds
+from spaces.space import MAXIMUM_DEPTH, Choice, Space, kinds, ordered
 
 # (least, most) GMACs at 18x1060x1900, counted by convention "bias" as the organisers did; the upper ends are
 # what the winner's two networks cost.
@@ -58,15 +58,14 @@ def hdr_space(
         "output": outputs,
     }
     _check_names(activations, named)
-    widths = _increasing("width", widths, MINIMUM_WIDTH, MAXIMUM_WIDTH)
-    depths = _increasing("depth", depths, 1, MAXIMUM_DEPTH)
+    depth = ordered("depth", depths, 1, MAXIMUM_DEPTH)
     blocks = kinds(BLOCKS, blocks)
-    positions = [f"block_{i}" for i in range(depths[-1])] if per_position else ["block"]
+    positions = [f"block_{i}" for i in range(max(depths))] if per_position else ["block"]
     choices = [
-        Choice("depth", depths, ordered=True),
-        Choice("width", widths, ordered=True),
+        depth,
+        ordered("width", widths, MINIMUM_WIDTH, MAXIMUM_WIDTH),
         *(Choice(position, blocks) for position in positions),
-        Choice("unshuffle", _increasing("unshuffle", unshuffles, 1, MAXIMUM_UNSHUFFLE), ordered=True),
+        ordered("unshuffle", unshuffles, 1, MAXIMUM_UNSHUFFLE),
         *(Choice(field, tuple(dict.fromkeys(values))) for field, values in named.items()),
         Choice("reference_skip", tuple(dict.fromkeys(reference_skips))),
         Choice("image_skip", tuple(dict.fromkeys(image_skips))),
@@ -82,18 +81,6 @@ def _check_names(activations: Sequence[str], named: dict[str, Sequence[str]]) ->
         for value in values:
             if value not in NAMED_FIELDS[field]:
                 raise UnknownNameError(field, value, list(NAMED_FIELDS[field]))
-
-
-def _increasing(noun: str, values: Sequence[int], least: int, most: int) -> tuple[int, ...]:
-    """The values sorted, without repeats.
-
-    Raises: ValueError: if there is none, or one is out of range.
-    """
-    found = tuple(sorted(set(values)))
-    if not found or found[0] < least or found[-1] > most:
-        got = f"{found[0]} to {found[-1]}" if found else "none"
-        raise ValueError(f"{noun}s are from {least} to {most}, got {got}")
-    return found
 
 
 register(

@@ -8,7 +8,7 @@ from spaces.catalog import NamedSpace, register
 from spaces.catalog.sr import CARD_BLOCKS
 from spaces.chain import MAXIMUM_WIDTH, MINIMUM_WIDTH
 from spaces.rescaler import MAXIMUM_BOUND
-from spaces.space import Choice, Space, chain_space
+from spaces.space import Space, chain_space, ordered
 
 TASKS = ("rescale-x4", "rescale-x2")
 
@@ -52,18 +52,10 @@ def rescale_space(
         attentions=attentions,
     )
     own = (
-        _ordered("down_width", down_widths, MINIMUM_WIDTH, MAXIMUM_WIDTH),
-        _ordered("bound", bounds, 1, MAXIMUM_BOUND),
+        ordered("down_width", down_widths, MINIMUM_WIDTH, MAXIMUM_WIDTH),
+        ordered("bound", bounds, 1, MAXIMUM_BOUND),
     )
     return Space(name, (*up.choices, *own), topology="spaces.rescaler")
-
-
-def _ordered(name: str, values: Sequence[int], least: int, most: int) -> Choice:
-    values = tuple(sorted(set(values)))
-    if not values or values[0] < least or values[-1] > most:
-        got = f"{values[0]} to {values[-1]}" if values else "none"
-        raise ValueError(f"a {name.replace('_', ' ')} is from {least} to {most}, got {got}")
-    return Choice(name, values, ordered=True)
 
 
 register(

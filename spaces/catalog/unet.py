@@ -11,7 +11,7 @@ from spaces.catalog import NamedSpace, register
 from spaces.chain import MAXIMUM_WIDTH, MINIMUM_WIDTH
 from spaces.registry import UnknownNameError
 from spaces.resamplers import DOWNS, UPS
-from spaces.space import MAXIMUM_DEPTH, Choice, Space, kinds
+from spaces.space import MAXIMUM_DEPTH, Choice, Space, kinds, ordered
 from spaces.unet import GROWTHS, MAXIMUM_LEVELS, MAXIMUM_STAGES, MINIMUM_LEVELS, SKIPS, level_widths
 from spaces.upsamplers import UPSAMPLERS
 
@@ -62,25 +62,25 @@ def unet_space(
         for mode in names:
             if mode not in known:
                 raise UnknownNameError(noun, mode, list(known))
-    sizes = _ordered("levels", levels, MINIMUM_LEVELS, MAXIMUM_LEVELS)
+    sizes = ordered("levels", levels, MINIMUM_LEVELS, MAXIMUM_LEVELS)
     # The widest level is what has to be possible.
     factor = max((level_widths(1, sizes.values[-1], growth)[-1] for growth in growths), default=1)  # type: ignore[arg-type]
     positions = [f"block_{i}" for i in range(sizes.values[-1])] if per_position else ["block"]  # type: ignore[arg-type]
     deepest = range(sizes.values[-1])  # type: ignore[arg-type]
     choices = [
-        _ordered("depth", depths, 1, MAXIMUM_DEPTH),
-        _ordered(
+        ordered("depth", depths, 1, MAXIMUM_DEPTH),
+        ordered(
             "width", widths, MINIMUM_WIDTH, MAXIMUM_WIDTH * 100 // (factor * max(width_percents, default=100))
         ),
         sizes,
         Choice("growth", _once(growths)),
         *(Choice(position, blocks) for position in positions),
-        *(_ordered(f"more_{i}", more_blocks, 0, MAXIMUM_DEPTH) for i in deepest),
-        *(_ordered(f"percent_{i}", width_percents, 1, 1000) for i in deepest[1:]),
+        *(ordered(f"more_{i}", more_blocks, 0, MAXIMUM_DEPTH) for i in deepest),
+        *(ordered(f"percent_{i}", width_percents, 1, 1000) for i in deepest[1:]),
         Choice("down", downs),
         Choice("up", ups),
         Choice("skip", _once(skips)),
-        _ordered("stages", stages, 1, MAXIMUM_STAGES),
+        ordered("stages", stages, 1, MAXIMUM_STAGES),
         Choice("upsampler", upsamplers),
         Choice("image_skip", (image_skip,)),
         Choice("activation", _once(activations)),
@@ -90,14 +90,6 @@ def unet_space(
 
 def _once(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
-
-
-def _ordered(name: str, values: Sequence[int], least: int, most: int) -> Choice:
-    values = tuple(sorted(set(values)))
-    if not values or values[0] < least or values[-1] > most:
-        got = f"{values[0]} to {values[-1]}" if values else "none"
-        raise ValueError(f"'{name}' of a U-Net space is from {least} to {most}, got {got}")
-    return Choice(name, values, ordered=True)
 
 
 register(

@@ -78,7 +78,7 @@ def test_official_names_and_shapes_fit(name: str, shared: Path, tmp_path: Path) 
 
 @pytest.mark.shared
 def test_network_that_the_file_looks_like_is_named(shared: Path) -> None:
-    with pytest.raises(CheckpointError, match="It looks like 'imdn': use --baseline imdn$"):
+    with pytest.raises(CheckpointError, match="It looks like the published network 'imdn': name that one$"):
         load_published("rfdn", official(shared, "imdn"))
 
 

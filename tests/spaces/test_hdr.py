@@ -315,9 +315,9 @@ def test_the_named_space_is_for_hdr_and_can_be_changed() -> None:
     ("changes", "message"),
     [
         ({"blocks": ("drbd",)}, "unknown block 'drbd': did you mean 'drdb'"),
-        ({"unshuffles": ()}, "unshuffles are from 1 to 8, got none"),
-        ({"unshuffles": (2, 16)}, "unshuffles are from 1 to 8, got 2 to 16"),
-        ({"widths": (2, 8)}, "widths are from 4 to 4096, got 2 to 8"),
+        ({"unshuffles": ()}, "'unshuffle' is from 1 to 8, got none"),
+        ({"unshuffles": (2, 16)}, "'unshuffle' is from 1 to 8, got 2 to 16"),
+        ({"widths": (2, 8)}, "'width' is from 4 to 4096, got 2 to 8"),
         ({"alignments": ("flow",)}, "unknown alignment 'flow'"),
         ({"activations": ("rellu",)}, "unknown activation 'rellu'"),
     ],

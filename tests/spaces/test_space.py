@@ -115,9 +115,9 @@ def test_genotype_of_another_space_is_refused(genes: Genotype, message: str) -> 
         ({"blocks": ()}, "needs at least one value"),
         ({"fusions": ()}, "choice 'fusion' needs at least one value"),
         ({"fusions": ("plain", "plain")}, "choice 'fusion' repeats a value"),
-        ({"widths": (3, 8)}, "a width is from 4 to 4096, got 3 to 8"),
-        ({"widths": ()}, "a width is from 4 to 4096, got none"),
-        ({"depths": (0, 1)}, "a depth is from 1 to 256"),
+        ({"widths": (3, 8)}, "'width' is from 4 to 4096, got 3 to 8"),
+        ({"widths": ()}, "'width' is from 4 to 4096, got none"),
+        ({"depths": (0, 1)}, "'depth' is from 1 to 256"),
     ],
 )
 def test_impossible_lists_are_refused(changes: dict[str, object], message: str) -> None:

@@ -480,12 +480,12 @@ def test_json_holds_only_what_differs_from_the_defaults() -> None:
         ({"growths": ("doubled",)}, "unknown growth 'doubled': did you mean 'double'"),
         ({"growths": ()}, "choice 'growth' needs at least one value"),
         ({"activations": ("sliu",)}, "unknown activation 'sliu'"),
-        ({"levels": (1, 2)}, "'levels' of a U-Net space is from 2 to 5, got 1 to 2"),
-        ({"levels": ()}, "'levels' of a U-Net space is from 2 to 5, got none"),
-        ({"stages": (1, 3)}, "'stages' of a U-Net space is from 1 to 2, got 1 to 3"),
-        ({"widths": (3, 8)}, "'width' of a U-Net space is from 4 to 341, got 3 to 8"),
-        ({"widths": (8, 600)}, "'width' of a U-Net space is from 4 to 341, got 8 to 600"),
-        ({"depths": (0, 1)}, "'depth' of a U-Net space is from 1 to 256, got 0 to 1"),
+        ({"levels": (1, 2)}, "'levels' is from 2 to 5, got 1 to 2"),
+        ({"levels": ()}, "'levels' is from 2 to 5, got none"),
+        ({"stages": (1, 3)}, "'stages' is from 1 to 2, got 1 to 3"),
+        ({"widths": (3, 8)}, "'width' is from 4 to 341, got 3 to 8"),
+        ({"widths": (8, 600)}, "'width' is from 4 to 341, got 8 to 600"),
+        ({"depths": (0, 1)}, "'depth' is from 1 to 256, got 0 to 1"),
     ],
     ids=str,
 )
@@ -532,8 +532,16 @@ def test_a_level_has_its_own_depth_and_width() -> None:
     space = named_space("unet")
     genes: Genotype = {
         **space.sample(Random(0)),
-        **{"levels": 3, "depth": 1, "width": 20, "growth": "double", "stages": 1},
-        **{"more_0": 0, "more_1": 2, "more_2": 1, "percent_1": 150, "percent_2": 75},
+        "levels": 3,
+        "depth": 1,
+        "width": 20,
+        "growth": "double",
+        "stages": 1,
+        "more_0": 0,
+        "more_1": 2,
+        "more_2": 1,
+        "percent_1": 150,
+        "percent_2": 75,
     }
     space.check(genes)
     unet = space.decode(genes)
