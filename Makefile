@@ -10,7 +10,7 @@ demo: $(INSTALLED)  ## Search, front, pictures and a checked ONNX file, from the
 	$(BIN)/pixelfront search --config examples/demo.toml
 
 test: $(INSTALLED)  ## All tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(INSTALLED)  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -377,7 +377,7 @@ def _compare(store: Store, found: Overview, setup: Setup, folder: Path) -> Path:
     trivial = setup.task.baseline(inputs)
     ours = restore(network, [inputs], scale=scale, finish=setup.task.finish)[0]
     one = pairs.pick([0])
-    protocol = setup.objective[1].partition(" on ")[0]
+    protocol = setup.objective[1].partition(", on ")[0]
     outputs = {}
     for name, pixels in ((setup.task.baseline_name, trivial), (f"trial {found.best.number}", ours)):
         psnr = setup.task.per_image([pixels], one, ssim=False)[targets.name]
