@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from spaces.architecture import Architecture, Block, Leaf
@@ -135,7 +135,7 @@ def decode(genes: Mapping[str, Leaf]) -> Chain:
     Genes: ``depth``, ``width``, then either ``block`` (one kind for all positions) or ``block_0``,
     ``block_1``, ... (a kind per position; those at or beyond ``depth`` don't matter), and optionally any
     of ``upsampler``, ``fusion``, ``feature_skip``, ``image_skip``, ``activation``, ``attention``, ``unshuffle``,
-    ``convolution``.
+    ``convolution``; what no gene says is as in the published network that ``base`` names, if there is one.
     """
     depth = genes["depth"]
     assert isinstance(depth, int)
@@ -143,4 +143,11 @@ def decode(genes: Mapping[str, Leaf]) -> Chain:
     options = {name: genes[name] for name in _WIRING if name in genes}
     if "upsampler" in genes:
         options["upsampler"] = Block.parse(str(genes["upsampler"]))  # type: ignore[assignment]
-    return Chain(width=genes["width"], blocks=tuple(Block.parse(str(k)) for k in kinds), **options)  # type: ignore[arg-type]
+    blocks = tuple(Block.parse(str(k)) for k in kinds)
+    if "base" in genes:
+        from spaces.baselines import baseline  # which describes its networks by this module
+
+        start = baseline(str(genes["base"]))
+        assert isinstance(start, Chain)
+        return replace(start, width=genes["width"], blocks=blocks, **options)  # type: ignore[arg-type]
+    return Chain(width=genes["width"], blocks=blocks, **options)  # type: ignore[arg-type]

@@ -19,8 +19,9 @@ from typing import Any
 from spaces.activations import activation as make_activation
 from spaces.architecture import DIGEST_LENGTH, Architecture, Block, Leaf
 from spaces.attention import ATTENTION_NAMES
+from spaces.baselines import baseline
 from spaces.blocks import BLOCKS
-from spaces.chain import FUSIONS, IMAGE_SKIPS, MAXIMUM_WIDTH, MINIMUM_WIDTH, UNSHUFFLES
+from spaces.chain import FUSIONS, IMAGE_SKIPS, MAXIMUM_WIDTH, MINIMUM_WIDTH, UNSHUFFLES, Chain
 from spaces.chain_network import CONVOLUTIONS
 from spaces.registry import Registry, UnknownNameError
 from spaces.upsamplers import UPSAMPLERS
@@ -162,6 +163,7 @@ def chain_space(
     attentions: Sequence[str] = ("paper",),
     unshuffles: Sequence[int] = (1,),
     convolutions: Sequence[str] = ("plain",),
+    bases: Sequence[str] = (),
 ) -> Space:
     """A space of chains.
 
@@ -174,6 +176,7 @@ def chain_space(
         unshuffles: Increasing, of 1, 2 and 4: how much smaller than the input the trunk runs. For
             super-resolution an upsampler must have the scale times the largest of them.
         convolutions: Forms of the head's and the trunk's 3x3 convolutions; a block's is an option of its kind.
+        bases: Published chains that the fields without a list are taken from (value range, mean shift, ...).
 
     The choices ``attention``, ``unshuffle`` and ``convolution`` are there only where their list isn't the default.
 
@@ -213,4 +216,9 @@ def chain_space(
         choices.append(Choice("unshuffle", unshuffles, ordered=True))
     if tuple(convolutions) != ("plain",):
         choices.append(Choice("convolution", tuple(convolutions)))
+    if bases:
+        for base in bases:
+            if not isinstance(baseline(base), Chain):
+                raise ValueError(f"'bases' names published chains, got '{base}', a {baseline(base).topology}")
+        choices.append(Choice("base", tuple(bases)))
     return Space(name, tuple(choices))

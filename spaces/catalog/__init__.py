@@ -11,6 +11,7 @@ import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from spaces.around import AROUND, around
 from spaces.registry import UnknownNameError
 from spaces.space import Space
 
@@ -66,10 +67,12 @@ def list_names() -> list[str]:
 
 
 def described(name: str) -> NamedSpace:
-    """The entry of that name.
+    """The entry of that name; ``around-NAME`` is the space around a published chain (``spaces.around``).
 
     Raises: UnknownNameError: with the nearest name.
     """
+    if name.startswith(AROUND):
+        return NamedSpace(*around(name))
     if name not in space_names():
         raise UnknownNameError("space", name, space_names())
     return _SPACES[name]
