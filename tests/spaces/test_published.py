@@ -51,6 +51,9 @@ COSTS = {
 # The authors' repository has other weights than the challenge, whose code gave what is in facts/facts.json.
 OTHER_WEIGHTS = {"bsrn-s"}
 ON_SET14 = ("rfdn-pruned",)  # the benchmark measures all
+WITH_WEIGHTS = [name for name in NAMES if published(name).checkpoint]
+# No run of the original code at this size: other forms of what is listed, and a paper's network without code.
+UNMEASURED = {"fimdn-acb", "pan-x3", "rfdn-large"}
 SUPER_RESOLUTION = [name for name in NAMES if re.fullmatch("sr-x[234]", published(name).task.name)]
 
 
@@ -69,15 +72,12 @@ def total(name: str) -> Cost:
 
 
 def facts(shared: Path, name: str) -> dict[str, Any]:
-    """What was measured of the network with its original code; skips if nothing was."""
+    """What was measured of the network with its original code."""
     known = json.loads((shared / "facts/facts.json").read_text())["architectures"]
     base, _, scale = name.partition("-x")
     by_name = {re.sub("[^a-z0-9]", "", key.lower()): entry for key, entry in known.items()}
     entry = known.get(FACTS.get(name, "")) or by_name.get(re.sub("[^a-z0-9]", "", base.lower()), {})
-    found = entry.get(f"measured_x{scale}" if scale else "measured")
-    if not found or "conv_macs_g" not in found:
-        pytest.skip(f"nothing was measured of {name} with its original code at one input")
-    return found
+    return entry[f"measured_x{scale}" if scale else "measured"]
 
 
 @pytest.mark.parametrize("name", COSTS)
@@ -101,7 +101,7 @@ def test_published_figures_are_met(name: str) -> None:
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("name", SUPER_RESOLUTION)
+@pytest.mark.parametrize("name", sorted(set(SUPER_RESOLUTION) - UNMEASURED))
 def test_costs_are_those_of_the_original_code(name: str, shared: Path) -> None:
     measured, found = facts(shared, name), total(name)
     assert found.parameters == measured["params"]
@@ -145,14 +145,11 @@ def test_measured_values_are_on_record(name: str, shared: Path) -> None:
 
 def with_weights(shared: Path, name: str) -> tuple[Published, Path]:
     known = published(name)
-    file = shared / "weights" / known.checkpoint
-    if not known.checkpoint or not file.exists():
-        pytest.skip(f"no weights of {name} are at hand")
-    return known, file
+    return known, shared / "weights" / known.checkpoint
 
 
 @pytest.mark.shared
-@every_network
+@pytest.mark.parametrize("name", WITH_WEIGHTS)
 def test_checkpoint_is_the_official_one(name: str, shared: Path) -> None:
     known, file = with_weights(shared, name)
     assert hashlib.sha256(file.read_bytes()).hexdigest() == known.checkpoint_sha256
@@ -161,7 +158,7 @@ def test_checkpoint_is_the_official_one(name: str, shared: Path) -> None:
 @pytest.mark.shared
 @pytest.mark.parametrize(
     ("name", "data"),
-    [(name, "Set5") for name in SUPER_RESOLUTION] + [(name, "Set14") for name in ON_SET14],
+    [(name, "Set5") for name in WITH_WEIGHTS] + [(name, "Set14") for name in ON_SET14],
 )
 def test_official_weights_give_the_measured_quality(name: str, data: str, shared: Path) -> None:
     known, file = with_weights(shared, name)
