@@ -83,6 +83,49 @@ def _place(target: Callable[..., Any]) -> tuple[str, str]:
     return target.__module__, target.__qualname__
 
 
+class Catalogue(Generic[T]):
+    """Objects by name, put there by the modules of ``package``, which are imported on first use.
+
+    Args:
+        noun: What an object is called in messages.
+        package: Import path of the package whose modules add objects.
+    """
+
+    def __init__(self, noun: str, package: str):
+        self._noun = noun
+        self._package = package
+        self._found: dict[str, T] = {}
+        self._loaded = False
+
+    def add(self, named: Mapping[str, T]) -> None:
+        """Make objects known by their names.
+
+        Raises: ValueError: if a name is taken; none of them is added then.
+        """
+        for name in named:
+            if name in self._found:
+                raise ValueError(f"{self._noun} '{name}' is registered twice")
+        self._found.update(named)
+
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        if not self._loaded:
+            _import_all(self._package)
+            self._loaded = True
+        return sorted(self._found)
+
+    def __getitem__(self, name: str) -> T:
+        names = self.names()
+        if name not in self._found:
+            raise UnknownNameError(self._noun, name, names)
+        return self._found[name]
+
+
+def _import_all(package: str) -> None:
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        importlib.import_module(f"{package}.{module.name}")
+
+
 class Registry(Generic[T]):
     """Names to entries; the modules of ``package`` are imported on first use.
 
@@ -126,7 +169,5 @@ class Registry(Generic[T]):
     def _load(self) -> None:
         if self._loaded:
             return
-        package = importlib.import_module(self._package)
-        for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{self._package}.{module.name}")
+        _import_all(self._package)
         self._loaded = True

@@ -5,8 +5,6 @@ A file here registers its tasks; nothing else is edited.
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +20,7 @@ from evaluators.pairs import Degrade, PairSet, PatchSource
 from evaluators.recipe import Loss
 from evaluators.restoration import quantise
 from spaces.measurement import Measurement
-from spaces.registry import UnknownNameError
+from spaces.registry import Catalogue
 from spaces.task import Task
 
 Split = Literal["train", "validation", "test"]
@@ -117,7 +115,7 @@ class RestorationTask(ABC):
         return self.summarise(self.per_image(outputs, pairs, ssim=ssim), pairs)
 
 
-_TASKS: dict[str, RestorationTask] = {}
+_TASKS: Catalogue[RestorationTask] = Catalogue("task", __name__)
 
 
 def register(task: RestorationTask) -> RestorationTask:
@@ -125,17 +123,13 @@ def register(task: RestorationTask) -> RestorationTask:
 
     Raises: ValueError: if the name is taken.
     """
-    if task.interface.name in _TASKS:
-        raise ValueError(f"task '{task.interface.name}' is registered twice")
-    _TASKS[task.interface.name] = task
+    _TASKS.add({task.interface.name: task})
     return task
 
 
 def task_names() -> list[str]:
     """Names of all tasks."""
-    for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
-    return sorted(_TASKS)
+    return _TASKS.names()
 
 
 def get_task(name: str) -> RestorationTask:
@@ -143,6 +137,4 @@ def get_task(name: str) -> RestorationTask:
 
     Raises: UnknownNameError: with the nearest name.
     """
-    if name not in task_names():
-        raise UnknownNameError("task", name, task_names())
     return _TASKS[name]

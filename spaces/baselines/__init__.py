@@ -5,13 +5,11 @@ A file here registers the networks of one family; nothing else is edited.
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from dataclasses import dataclass, field
 
 from spaces.architecture import Architecture
 from spaces.measurement import Convention
-from spaces.registry import UnknownNameError
+from spaces.registry import Catalogue
 from spaces.task import Task
 
 
@@ -69,7 +67,7 @@ class Published:
     notes: tuple[str, ...] = ()
 
 
-_PUBLISHED: dict[str, Published] = {}
+_PUBLISHED: Catalogue[Published] = Catalogue("published network", __name__)
 
 
 def register(*networks: Published) -> None:
@@ -77,17 +75,12 @@ def register(*networks: Published) -> None:
 
     Raises: ValueError: if a name is taken; none of them is registered then.
     """
-    for network in networks:
-        if network.name in _PUBLISHED:
-            raise ValueError(f"published network '{network.name}' is registered twice")
-    _PUBLISHED.update({network.name: network for network in networks})
+    _PUBLISHED.add({network.name: network for network in networks})
 
 
 def baseline_names() -> list[str]:
     """Names of all published networks."""
-    for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
-    return sorted(_PUBLISHED)
+    return _PUBLISHED.names()
 
 
 def published(name: str) -> Published:
@@ -95,8 +88,6 @@ def published(name: str) -> Published:
 
     Raises: UnknownNameError: with the nearest name.
     """
-    if name not in baseline_names():
-        raise UnknownNameError("published network", name, baseline_names())
     return _PUBLISHED[name]
 
 

@@ -5,14 +5,12 @@ A file here registers its spaces; nothing else is edited.
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from spaces.around import AROUND, around
-from spaces.registry import UnknownNameError
+from spaces.registry import Catalogue, UnknownNameError
 from spaces.space import Space
 
 
@@ -40,25 +38,20 @@ class NamedSpace:
         return tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
 
 
-_SPACES: dict[str, NamedSpace] = {}
+_SPACES: Catalogue[NamedSpace] = Catalogue("space", __name__)
 
 
 def register(*spaces: NamedSpace) -> None:
     """Make spaces known by their names.
 
-    Raises: ValueError: if a name is taken.
+    Raises: ValueError: if a name is taken; none of them is registered then.
     """
-    for space in spaces:
-        if space.name in _SPACES:
-            raise ValueError(f"space '{space.name}' is registered twice")
-        _SPACES[space.name] = space
+    _SPACES.add({space.name: space for space in spaces})
 
 
 def space_names() -> list[str]:
     """Names of all spaces."""
-    for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
-    return sorted(_SPACES)
+    return _SPACES.names()
 
 
 def list_names() -> list[str]:
@@ -73,8 +66,6 @@ def described(name: str) -> NamedSpace:
     """
     if name.startswith(AROUND):
         return NamedSpace(*around(name))
-    if name not in space_names():
-        raise UnknownNameError("space", name, space_names())
     return _SPACES[name]
 
 
