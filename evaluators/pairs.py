@@ -35,6 +35,11 @@ class PairSet:
         text = "\n".join([str(self.scale), *(" ".join(pair) for pair in pairs)])
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
+    def origin(self, noun: str) -> str:
+        """What the inputs were made by, for a protocol; ``given NOUN DIGEST`` where they weren't made here."""
+        made = all(image.made_by for image in self.inputs)
+        return self.inputs.images[0].made_by if made else f"given {noun} {self.inputs.digest}"
+
     def pick(self, indices: Sequence[int]) -> PairSet:
         """Only the pairs at these indices, under the same names."""
         inputs, targets = (

@@ -92,6 +92,5 @@ class SyntheticTask(RestorationTask):
 
     def summarise(self, scores: dict[str, dict[str, float]], pairs: PairSet) -> tuple[Measurement, ...]:
         """The means, under protocols that say what the inputs were."""
-        made = all(image.made_by for image in pairs.inputs)
-        source = pairs.inputs.images[0].made_by if made else f"given inputs {pairs.inputs.digest}"
+        source = pairs.origin("inputs")
         return tuple(replace(m, protocol=f"{m.protocol}, {source}") for m in super().summarise(scores, pairs))

@@ -115,8 +115,7 @@ class HighDynamicRange(RestorationTask):
 
     def summarise(self, scores: dict[str, dict[str, float]], pairs: PairSet) -> tuple[Measurement, ...]:
         """The means, under protocols that say what the inputs were."""
-        made = all(image.made_by for image in pairs.inputs)
-        source = pairs.inputs.images[0].made_by if made else f"given exposures {pairs.inputs.digest}"
+        source = pairs.origin("exposures")
         data = f"border {self.border}, on {pairs.name} ({pairs.targets.digest}), {source}"
         return tuple(
             Measurement(

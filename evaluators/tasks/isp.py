@@ -118,7 +118,7 @@ class CameraPipeline(RestorationTask):
 
     def summarise(self, scores: dict[str, dict[str, float]], pairs: PairSet) -> tuple[Measurement, ...]:
         """The means, under protocols that say what the RAWs were."""
-        source = pairs.inputs.images[0].made_by or f"given RAW {pairs.inputs.digest}"
+        source = pairs.origin("RAW")
         return tuple(replace(m, protocol=f"{m.protocol}, {source}") for m in super().summarise(scores, pairs))
 
 
