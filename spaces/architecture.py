@@ -22,6 +22,7 @@ _TOPOLOGY_MODULES = {
     "unet": "spaces.unet",
     "hdr": "spaces.hdr",
     "rescaler": "spaces.rescaler",
+    "pruned": "spaces.pruned",
 }
 
 
@@ -139,6 +140,8 @@ class Architecture:
 def _to_data(value: Any) -> Any:
     if isinstance(value, Block):
         return value.to_data()
+    if isinstance(value, Architecture):
+        return json.loads(value.to_json())
     return [_to_data(v) for v in value] if isinstance(value, tuple) else value
 
 
@@ -154,8 +157,12 @@ def _from_data(field: Field[Any], value: Any) -> Any:
         if not isinstance(value, list) or any(type(v) is not int for v in value):
             raise ValueError(f"'{field.name}' is a list of integers, got {json.dumps(value)}")
         return tuple(value)
+    if field.type == "tuple[tuple[str, tuple[int, ...]], ...]":
+        return _named_shapes(value, field.name)
     if field.type == "Block":
         return Block.from_data(value)
+    if field.type == "Architecture":
+        return Architecture.from_json(json.dumps(value))
     wanted = {"int": int, "str": str, "bool": bool}[str(field.type)]
     if type(value) is not wanted:
         raise ValueError(f"'{field.name}' is of type {field.type}, got {json.dumps(value)}")
@@ -166,6 +173,18 @@ def _blocks(value: Any, name: str) -> tuple[Block, ...]:
     if not isinstance(value, list) or not value:
         raise ValueError(f"'{name}' is a list of blocks, got {json.dumps(value)}")
     return tuple(Block.from_data(v) for v in value)
+
+
+def _named_shapes(value: Any, name: str) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    try:
+        pairs = [(tensor, tuple(shape)) for tensor, shape in value]
+    except (TypeError, ValueError):
+        pairs = [("", ())]
+    if not all(
+        isinstance(tensor, str) and shape and all(type(n) is int for n in shape) for tensor, shape in pairs
+    ):
+        raise ValueError(f"'{name}' is a list of [tensor, [size, ...]], got {json.dumps(value)[:200]}")
+    return tuple(pairs)
 
 
 def _value(text: str) -> Leaf:

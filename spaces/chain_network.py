@@ -73,14 +73,14 @@ class _BackwardFusion(nn.Module):
 
     def __init__(self, width: int, maps: int, act: str):
         super().__init__()
-        self._width = width
         half = width // 2
         self.fused = nn.ModuleList(nn.Conv2d(width, width - half, 1) for _ in range(maps - 1))
         self.earlier = nn.ModuleList(nn.Conv2d(width, half, 1) for _ in range(maps - 1))
         self.act = activation(act, paper=BACKWARD_ACTIVATION)
 
     def forward(self, x: Tensor) -> Tensor:
-        *maps, fused = torch.split(x, self._width, dim=1)
+        widths = [cast(nn.Conv2d, layer).in_channels for layer in reversed(self.earlier)]
+        *maps, fused = torch.split(x, [*widths, x.shape[1] - sum(widths)], dim=1)
         for of_fused, of_earlier, earlier in zip(self.fused, self.earlier, reversed(maps), strict=True):
             fused = torch.cat((self.act(of_fused(fused)), self.act(of_earlier(earlier))), dim=1)
         return fused
@@ -168,6 +168,8 @@ class ChainNetwork(Network):
 
     H and W are multiples of the architecture's ``unshuffle``.
     """
+
+    unprunable = ("mean_in",)  # colours
 
     def __init__(self, architecture: Chain, task: Task):
         super().__init__(parts(architecture, task))

@@ -35,7 +35,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from spaces.measurement import CONVENTIONS as CONVENTIONS
 from spaces.measurement import Convention as Convention
 
-_CHARGED_ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.ReLU6)
+CHARGED_ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.ReLU6)
 _aten = torch.ops.aten
 
 
@@ -151,7 +151,7 @@ def count(module: nn.Module, *inputs: Tensor) -> Cost:
     def charge(_module: nn.Module, _args: Any, out: Tensor) -> None:
         counter.counts["activation_ops"] += out.numel()
 
-    hooks = [m.register_forward_hook(charge) for m in module.modules() if isinstance(m, _CHARGED_ACTIVATIONS)]
+    hooks = [m.register_forward_hook(charge) for m in module.modules() if isinstance(m, CHARGED_ACTIVATIONS)]
     try:
         with torch.no_grad(), counter:
             module(*inputs)

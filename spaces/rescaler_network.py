@@ -53,7 +53,7 @@ class BicubicDown(nn.Module):
         """Not clamped: bicubic overshoots [0, 1]."""
         kernel = self.get_buffer("kernel")
         with _without_autocast(x.device.type):
-            rows = _mirrored(x.float(), self._pad, 2)
+            rows = _mirrored(x.to(kernel.dtype), self._pad, 2)
             small = functional.conv2d(
                 rows, kernel.transpose(2, 3), stride=(self._scale, 1), groups=self._channels
             )

@@ -24,15 +24,15 @@ class GhostModule(nn.Module):
 
     def __init__(self, width: int, kernel: tuple[int, int], act: nn.Module):
         super().__init__()
-        self.copies = width // 2
-        primary = width - self.copies
+        copies = width // 2
+        primary = width - copies
         self.primary = nn.Conv2d(width, primary, kernel, padding=(kernel[0] // 2, kernel[1] // 2))
-        self.cheap = nn.Conv2d(self.copies, self.copies, 3, padding=1, groups=self.copies)
+        self.cheap = nn.Conv2d(copies, copies, 3, padding=1, groups=copies)
         self.act = act
 
     def forward(self, x: Tensor) -> Tensor:
         primary = self.act(self.primary(x))
-        return torch.cat((primary, self.act(self.cheap(primary[:, : self.copies]))), dim=1)
+        return torch.cat((primary, self.act(self.cheap(primary[:, : self.cheap.in_channels]))), dim=1)
 
 
 @BLOCKS.add("ghost", asymmetric=False)

@@ -25,11 +25,11 @@ class HalfInstanceNorm(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.normalised = width // 2
-        self.norm = nn.InstanceNorm2d(self.normalised, affine=True)
+        self.norm = nn.InstanceNorm2d(width // 2, affine=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.cat((self.norm(x[:, : self.normalised]), x[:, self.normalised :]), dim=1)
+        normalised = self.norm.num_features
+        return torch.cat((self.norm(x[:, :normalised]), x[:, normalised:]), dim=1)
 
 
 class _TwoConvolutions(nn.Module):

@@ -18,6 +18,8 @@ into groups, one depthwise kernel size each.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -31,13 +33,13 @@ class _DepthwiseMix(nn.Module):
     def __init__(self, width: int, kernels: tuple[int, ...]):
         super().__init__()
         share, rest = divmod(width, len(kernels))
-        self.shares = [share + (i < rest) for i in range(len(kernels))]
+        shares = [share + (i < rest) for i in range(len(kernels))]
         self.convs = nn.ModuleList(
-            nn.Conv2d(n, n, k, padding=k // 2, groups=n) for n, k in zip(self.shares, kernels, strict=True)
+            nn.Conv2d(n, n, k, padding=k // 2, groups=n) for n, k in zip(shares, kernels, strict=True)
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        maps = torch.split(x, self.shares, dim=1)
+        maps = torch.split(x, [cast(nn.Conv2d, conv).in_channels for conv in self.convs], dim=1)
         return torch.cat([conv(m) for conv, m in zip(self.convs, maps, strict=True)], dim=1)
 
 
@@ -47,18 +49,19 @@ class _Half(nn.Module):
     def __init__(self, width: int, left: bool, expansion: int, kernels: tuple[int, ...], activation: str):
         super().__init__()
         self.left = left
-        self.active = width - width // 2
-        expanded = expansion * self.active
-        self.expand = nn.Conv2d(self.active, expanded, 1)
+        active = width - width // 2
+        expanded = expansion * active
+        self.expand = nn.Conv2d(active, expanded, 1)
         self.act1 = make_activation(activation, paper="relu")
         self.depthwise = _DepthwiseMix(expanded, kernels)
         self.act2 = make_activation(activation, paper="relu")
-        self.squeeze = nn.Conv2d(expanded, self.active, 1)
+        self.squeeze = nn.Conv2d(expanded, active, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        idle = x.shape[1] - self.active
+        share = self.expand.in_channels
+        idle = x.shape[1] - share
         if self.left:
-            active, kept = x[:, : self.active], x[:, self.active :]
+            active, kept = x[:, :share], x[:, share:]
         else:
             kept, active = x[:, :idle], x[:, idle:]
         active = active + self.squeeze(self.act2(self.depthwise(self.act1(self.expand(active)))))

@@ -11,6 +11,8 @@ Deviations: a quarter of the channels is distilled, rounded down, unless their n
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -59,12 +61,13 @@ class IMDB(nn.Module):
         gate = _ATTENTIONS[attention]
         self.cca = nn.Identity() if gate is None else gate(4 * distilled)
         self.c5 = nn.Conv2d(4 * distilled, width, 1)
-        self._split = [distilled, remaining]
 
     def forward(self, x: Tensor) -> Tensor:
         distilled, rest = [], x
-        for convolution in (self.c1, self.c2, self.c3):
-            split, rest = torch.split(self.act(convolution(rest)), self._split, dim=1)
+        for convolution, following in ((self.c1, self.c2), (self.c2, self.c3), (self.c3, self.c4)):
+            features = self.act(convolution(rest))
+            goes_on = cast(nn.Conv2d, following).in_channels
+            split, rest = torch.split(features, [features.shape[1] - goes_on, goes_on], dim=1)
             distilled.append(split)
         distilled.append(self.c4(rest))
         return self.c5(self.cca(torch.cat(distilled, dim=1))) + x

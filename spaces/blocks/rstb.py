@@ -65,6 +65,7 @@ class WindowAttention(nn.Module):
     """Multi-head self-attention within windows (N, windows, side^2, width), with a bias by relative position."""
 
     position: Tensor
+    unprunable = ("qkv",)  # the scale of the scores is made of the channels of a head
 
     def __init__(self, width: int, heads: int, side: int):
         super().__init__()

@@ -12,6 +12,8 @@ The kernel-basis convolution is an option, because it only matters in training.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -34,7 +36,6 @@ class Uestc(nn.Module):
         super().__init__()
         groups = min(groups, width)
         padded = -(-width // groups) * groups
-        self.surplus = padded - width
         self.grouped = make_convolution(convolution, padded, 2 * padded, groups=groups)
         self.act = make_activation(activation, paper="prelu")
         self.fuse = nn.Conv2d(2 * padded, width, 1)
@@ -42,5 +43,6 @@ class Uestc(nn.Module):
         self.unit_weight = nn.Parameter(torch.ones(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        wide = functional.pad(x, (0, 0, 0, 0, 0, self.surplus)) if self.surplus else x
+        surplus = cast(nn.Conv2d, self.grouped).in_channels - x.shape[1]
+        wide = functional.pad(x, (0, 0, 0, 0, 0, surplus)) if surplus else x
         return self.skip_weight * x + self.unit_weight * self.fuse(self.act(self.grouped(wide)))

@@ -145,6 +145,7 @@ class Products(TorchFunctionMode):
         out = func(*args, **(kwargs or {}))
         if getattr(func, "__name__", "") in {
             "matmul",
+            "tensordot",
             "__matmul__",
             "bmm",
             "mm",

@@ -1,0 +1,41 @@
+"""Pruned networks: another architecture with fewer channels, layer by layer.
+
+Torch-free: ``spaces.pruned_network`` builds it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from spaces.architecture import Architecture
+
+
+@dataclass(frozen=True)
+class Pruned(Architecture):
+    """An architecture whose layers are narrower than its own options could say.
+
+    Attributes:
+        base: What was pruned; not itself pruned.
+        shapes: (name, shape) of each parameter and buffer that is smaller than the base's, by name.
+    """
+
+    topology: ClassVar[str] = "pruned"
+    network_module: ClassVar[str] = "spaces.pruned_network"
+
+    base: Architecture
+    shapes: tuple[tuple[str, tuple[int, ...]], ...]
+
+    def __post_init__(self) -> None:
+        if isinstance(self.base, Pruned):
+            raise ValueError(
+                "'base' of a pruned architecture is the one it was first pruned from, got a pruned one"
+            )
+        names = [name for name, _ in self.shapes]
+        if names != sorted(set(names)):
+            raise ValueError("'shapes' names every tensor once, in alphabetical order")
+
+    @property
+    def label(self) -> str:
+        """The base's, marked; networks pruned to different costs share it."""
+        return f"pruned {self.base.label}"
