@@ -39,17 +39,38 @@ def mu_l1(output: Tensor, target: Tensor) -> Tensor:
     return functional.l1_loss(mu_law(output), mu_law(target))
 
 
+def mu_l2(output: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error after the mu-law."""
+    return functional.mse_loss(mu_law(output), mu_law(target))
+
+
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "l1": functional.l1_loss,
     "l2": functional.mse_loss,
     "charbonnier": charbonnier,
     "psnr": negative_psnr,
     "mu_l1": mu_l1,
+    "mu_l2": mu_l2,
 }
 
 
-def total_loss(name: str, outputs: Tensor | tuple[Tensor, ...], target: Tensor) -> Tensor:
-    """The loss in float32; of a network with several stages' outputs, the sum over them."""
+def total_loss(
+    name: str,
+    outputs: Tensor | tuple[Tensor, ...],
+    target: Tensor,
+    *,
+    taught: Tensor | None = None,
+    distil: float = 0.0,
+) -> Tensor:
+    """The loss in float32; of a network with several stages' outputs, the sum over them.
+
+    Args:
+        taught: A teacher's output; the last output is also held against it, and the loss is
+            ``distil`` * loss(last output, taught) + (1 - ``distil``) * the loss without a teacher.
+    """
     stages = outputs if isinstance(outputs, tuple) else (outputs,)
     losses = [LOSSES[name](output.float(), target) for output in stages]
-    return torch.stack(losses).sum() if len(losses) > 1 else losses[0]
+    loss = torch.stack(losses).sum() if len(losses) > 1 else losses[0]
+    if taught is None:
+        return loss
+    return distil * LOSSES[name](stages[-1].float(), taught) + (1 - distil) * loss

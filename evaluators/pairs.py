@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -52,6 +53,16 @@ class PairSet:
         return len(self.targets.images)
 
 
+class _Cut(NamedTuple):
+    """A patch: of which image, where in its input, and in which of the 8 orientations."""
+
+    image: int
+    top: int
+    left: int
+    patch: int
+    turn: int
+
+
 class PatchSource:
     """Batches of random patches, flipped and rotated: a pure function of (seed, step).
 
@@ -74,7 +85,7 @@ class PatchSource:
         degrade: Degrade | None = None,
         flips: bool = True,
     ):
-        self._inputs = inputs
+        self.inputs = inputs
         self._targets = targets
         self._scale = scale
         self._degrade = degrade
@@ -88,20 +99,45 @@ class PatchSource:
         Args:
             patch: Side of the input patch in pixels; fits into every image (``check_patch``).
         """
+        random, cuts = self._draw(seed, step, batch, patch)
+        wanted = self._cut(self._targets, self._scale, cuts)
+        return self._degrade(wanted, random) if self._degrade else self._cut(self.inputs, 1, cuts), wanted
+
+    def guides(self, images: Sequence[Array], *, seed: int, step: int, batch: int, patch: int) -> Array:
+        """The patches of the same places in the same orientations as a batch's targets, from other images.
+
+        Args:
+            images: Of the targets' sizes and in their order, such as a teacher's outputs.
+        """
+        _, cuts = self._draw(seed, step, batch, patch)
+        return self._cut(images, self._scale, cuts)
+
+    @property
+    def fixed(self) -> bool:
+        """Whether inputs are cut from ``inputs``, so that what another network makes of those can be kept."""
+        return self._degrade is None
+
+    def _draw(self, seed: int, step: int, batch: int, patch: int) -> tuple[np.random.Generator, list[_Cut]]:
+        """A batch's patches, and the generator, as it is behind them."""
         random = np.random.Generator(np.random.Philox(key=[seed, step]))
-        picked = random.integers(len(self._inputs), size=batch)
+        picked = random.integers(len(self.inputs), size=batch)
         places = random.random((batch, 2))
         turns = random.integers(8, size=batch) if self._flips else np.zeros(batch, int)
-        inputs, targets = [], []
+        cuts = []
         for index, (down, across), turn in zip(picked, places, turns, strict=True):
-            small, large = self._inputs[index], self._targets[index]
-            top = int(down * (small.shape[0] - patch + 1))
-            left = int(across * (small.shape[1] - patch + 1))
-            inputs.append(_orient(small[top : top + patch, left : left + patch], turn))
-            top, left, side = top * self._scale, left * self._scale, patch * self._scale
-            targets.append(_orient(large[top : top + side, left : left + side], turn))
-        wanted = np.stack(targets)
-        return self._degrade(wanted, random) if self._degrade else np.stack(inputs), wanted
+            height, width = self.inputs[index].shape[:2]
+            top, left = int(down * (height - patch + 1)), int(across * (width - patch + 1))
+            cuts.append(_Cut(int(index), top, left, patch, int(turn)))
+        return random, cuts
+
+    @staticmethod
+    def _cut(images: Sequence[Array], scale: int, cuts: Sequence[_Cut]) -> Array:
+        """(batch, scale*patch, scale*patch, C) patches of images that are ``scale`` times the inputs' size."""
+        found = []
+        for image, top, left, patch, turn in cuts:
+            rows, columns = (slice(start * scale, (start + patch) * scale) for start in (top, left))
+            found.append(_orient(images[image][rows, columns], turn))
+        return np.stack(found)
 
 
 def _orient(pixels: Array, turn: int) -> Array:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from safetensors.torch import save as save_safetensors
 
+from evaluators.distillation import TeacherSpec, load_bytes
 from evaluators.pairs import PairSet
 from evaluators.recipe import Recipe
 from evaluators.restoration import restore
@@ -42,6 +43,10 @@ class Job:
         threads: Torch threads; 1 unless the machine is otherwise idle.
         checkpoint: Where to go on from.
         seconds: Training time already spent before the checkpoint.
+        start: Initial weights as safetensors, for a network that was trained before; random ones if None.
+        teacher: For a recipe that distils.
+        cache: A folder where the teacher's outputs are kept, for tasks whose training inputs don't change; empty for
+            none. Workers of one machine may share it.
     """
 
     architecture: str
@@ -53,6 +58,9 @@ class Job:
     threads: int = 1
     checkpoint: bytes | None = field(default=None, repr=False)
     seconds: float = 0.0
+    start: bytes | None = field(default=None, repr=False)
+    teacher: TeacherSpec | None = None
+    cache: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,6 +105,9 @@ def evaluate(job: Job, data: TrialData) -> Iterator[Event]:
     """Train and score one architecture.
 
     A loss that is no longer finite, a network that puts out NaN, or memory that runs out ends in ``Failed``.
+
+    Raises: ValueError: for a job that can't be done: an unknown block, weights that don't fit (naming tensors), a
+        teacher of another task or, where the recipe needs one, none.
     """
     torch.set_num_threads(job.threads)
     try:
@@ -116,7 +127,13 @@ def _evaluate(job: Job, data: TrialData) -> Iterator[Event]:
     task = get_task(job.task)
     torch.manual_seed(job.seed)
     network = build(Architecture.from_json(job.architecture), task.interface)
-    training = Training(network, task.patch_source(data.train), job.recipe, seed=job.seed, device=job.device)
+    if job.start is not None:
+        load_bytes(network, job.start)
+    teacher = None
+    if job.teacher is not None and job.recipe.taught:
+        teacher = job.teacher.build(task.interface, device=job.device, cache=job.cache)
+    patches = task.patch_source(data.train)
+    training = Training(network, patches, job.recipe, seed=job.seed, device=job.device, teacher=teacher)
     if job.checkpoint is not None:
         training.restore(job.checkpoint)
     started = time.perf_counter() - job.seconds
@@ -130,12 +147,12 @@ def _evaluate(job: Job, data: TrialData) -> Iterator[Event]:
             loss = progress.loss
             yield Advanced(progress.step, loss)
         measurements = score(
-            training.average, job.task, data.validation, ssim=rung == last, device=job.device
+            training.result(), job.task, data.validation, ssim=rung == last, device=job.device
         )
         yield RungReached(rung, loss, time.perf_counter() - started, measurements, training.checkpoint())
     if not measurements:  # a worker that was lost between the last rung and here
-        measurements = score(training.average, job.task, data.validation, device=job.device)
-    yield Finished(time.perf_counter() - started, measurements, weights_of(training.average))
+        measurements = score(training.result(), job.task, data.validation, device=job.device)
+    yield Finished(time.perf_counter() - started, measurements, weights_of(training.result()))
 
 
 def score(

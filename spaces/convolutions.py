@@ -13,12 +13,16 @@ at zero.
 
 The cost of an architecture is that of its merged form: ``spaces.parts`` merges before it counts,
 ``results.export`` before it writes ONNX or PT2.
+
+A form may also be the training's and not the architecture's: ``convert`` changes the convolutions of any network from
+one form to another, and what the network does stays the same.
 """
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import cast
 
@@ -36,20 +40,31 @@ class MergeableConvolution(nn.Module):
 
     Args:
         kernel: Side of the kernel in pixels, odd.
-        groups: As of ``nn.Conv2d``.
+        groups, bias: As of ``nn.Conv2d``.
 
     Raises: ValueError: for an even kernel.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int = 3, *, groups: int = 1):
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int = 3, *, groups: int = 1, bias: bool = True
+    ):
         super().__init__()
         _check_odd(kernel)
         self.in_channels, self.out_channels = in_channels, out_channels
-        self.kernel, self.groups = kernel, groups
+        self.kernel, self.groups, self.biased = kernel, groups, bias
+
+    @property
+    @abstractmethod
+    def form(self) -> str:
+        """As ``convert`` takes it."""
 
     @abstractmethod
-    def merged_tensors(self) -> tuple[Tensor, Tensor]:
+    def merged_tensors(self) -> tuple[Tensor, Tensor | None]:
         """The one kernel (out_channels, in_channels / groups, kernel, kernel) and bias (out_channels,)."""
+
+    @abstractmethod
+    def take(self, weight: Tensor, bias: Tensor | None) -> None:
+        """Become what a plain convolution with this kernel and bias is; the rest of the form starts at 0."""
 
     def forward(self, x: Tensor) -> Tensor:
         weight, bias = self.merged_tensors()
@@ -66,11 +81,13 @@ class MergeableConvolution(nn.Module):
             self.kernel,
             padding=self.kernel // 2,
             groups=self.groups,
+            bias=bias is not None,
             device=weight.device,
             dtype=weight.dtype,
         )
         plain.weight.copy_(weight)
-        plain.bias.copy_(bias)
+        if bias is not None:
+            plain.bias.copy_(bias)
         plain.requires_grad_(any(p.requires_grad for p in self.parameters()))
         return plain.train(self.training)
 
@@ -90,11 +107,12 @@ class AsymmetricConvolution(MergeableConvolution):
         kernel: int = 3,
         *,
         groups: int = 1,
+        bias: bool = True,
         normalised: bool = False,
     ):
-        super().__init__(in_channels, out_channels, kernel, groups=groups)
+        super().__init__(in_channels, out_channels, kernel, groups=groups, bias=bias or normalised)
         self.normalised = normalised
-        make = partial(nn.Conv2d, in_channels, out_channels, groups=groups, bias=not normalised)
+        make = partial(nn.Conv2d, in_channels, out_channels, groups=groups, bias=bias and not normalised)
         self.square_conv = make(kernel, padding=kernel // 2)
         self.ver_conv = make((kernel, 1), padding=(kernel // 2, 0))
         self.hor_conv = make((1, kernel), padding=(0, kernel // 2))
@@ -103,24 +121,39 @@ class AsymmetricConvolution(MergeableConvolution):
             self.ver_bn = nn.BatchNorm2d(out_channels)
             self.hor_bn = nn.BatchNorm2d(out_channels)
 
+    @property
+    def form(self) -> str:
+        return "acb"
+
     def forward(self, x: Tensor) -> Tensor:
         if not self.normalised:
             return super().forward(x)
         square, vertical = self.square_bn(self.square_conv(x)), self.ver_bn(self.ver_conv(x))
         return square + vertical + self.hor_bn(self.hor_conv(x))
 
-    def merged_tensors(self) -> tuple[Tensor, Tensor]:
+    def merged_tensors(self) -> tuple[Tensor, Tensor | None]:
         square, bias_square = self._folded("square")
         vertical, bias_vertical = self._folded("ver")
         horizontal, bias_horizontal = self._folded("hor")
         far = self.kernel // 2
         weight = square + functional.pad(vertical, (far, far)) + functional.pad(horizontal, (0, 0, far, far))
+        if bias_square is None or bias_vertical is None or bias_horizontal is None:
+            return weight, None
         return weight, bias_square + bias_vertical + bias_horizontal
 
-    def _folded(self, name: str) -> tuple[Tensor, Tensor]:
+    @torch.no_grad()
+    def take(self, weight: Tensor, bias: Tensor | None) -> None:
+        for parameter in self.parameters():
+            parameter.zero_()
+        square = self.square_conv
+        square.weight.copy_(weight)
+        if square.bias is not None and bias is not None:
+            square.bias.copy_(bias)
+
+    def _folded(self, name: str) -> tuple[Tensor, Tensor | None]:
         """Kernel and bias of one of the three, its normalisation included."""
         convolution = cast(nn.Conv2d, self.get_submodule(f"{name}_conv"))
-        if convolution.bias is not None:
+        if not self.normalised:
             return convolution.weight, convolution.bias
         norm = cast(nn.BatchNorm2d, self.get_submodule(f"{name}_bn"))
         mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
@@ -151,29 +184,43 @@ class KernelBasisConvolution(MergeableConvolution):
         kernel: int = 3,
         *,
         groups: int = 1,
+        bias: bool = True,
         bases: int = BASES,
         learned: bool = False,
     ):
-        super().__init__(in_channels, out_channels, kernel, groups=groups)
+        super().__init__(in_channels, out_channels, kernel, groups=groups, bias=bias)
         if bases < 1:
             raise ValueError(f"'bases' is at least 1, got {bases}")
         self.weight = nn.Parameter(_random_bases(self._shape(bases)))
-        self.bias = nn.Parameter(torch.zeros(bases, out_channels))
+        self.bias = nn.Parameter(torch.zeros(bases, out_channels)) if bias else None
         start = torch.full((bases,), 1 / bases)
         if learned:
             self.coefficients = nn.Parameter(start)
         else:
             self.register_buffer("coefficients", start)
 
-    def merged_tensors(self) -> tuple[Tensor, Tensor]:
+    @property
+    def form(self) -> str:
+        return f"basis:{len(self.coefficients)}"
+
+    def merged_tensors(self) -> tuple[Tensor, Tensor | None]:
         bases = self.weight.unflatten(0, (len(self.coefficients), self.out_channels))
-        return _weighted(self.coefficients, bases).sum(0), _weighted(self.coefficients, self.bias).sum(0)
+        bias = None if self.bias is None else _weighted(self.coefficients, self.bias).sum(0)
+        return _weighted(self.coefficients, bases).sum(0), bias
+
+    @torch.no_grad()
+    def take(self, weight: Tensor, bias: Tensor | None) -> None:
+        number = len(self.coefficients)
+        self.coefficients.fill_(1 / number)
+        self.weight.copy_(weight.repeat(number, 1, 1, 1))
+        if self.bias is not None and bias is not None:
+            self.bias.copy_(bias.expand(number, -1))
 
     def _shape(self, bases: int) -> tuple[int, ...]:
         return bases, self.out_channels, self.in_channels // self.groups, self.kernel, self.kernel
 
     @torch.no_grad()
-    def add_bases(self, number: int) -> None:
+    def add_bases(self, number: int, generator: torch.Generator | None = None) -> None:
         """Add random bases, as a later stage of training does, and leave the merged kernel as it is.
 
         All coefficients become 1 / (old + number), as published. That alone would change the merged kernel, so
@@ -182,19 +229,23 @@ class KernelBasisConvolution(MergeableConvolution):
         are new tensors: make the optimiser and any average of the weights anew. Their shapes are then no longer
         the architecture's, so keep the merged weights.
 
+        Args:
+            generator: What the new bases are drawn from, on the CPU; torch's global one by default.
+
         Raises: ValueError: if ``number`` is below 1.
         """
         if number < 1:
             raise ValueError(f"expected at least 1 new basis, got {number}")
         old = len(self.coefficients)
-        fresh = _random_bases(self._shape(number)).to(self.weight)
+        fresh = _random_bases(self._shape(number), generator).to(self.weight)
         scale = (old + number) * self.coefficients
         kept = _weighted(scale, self.weight.unflatten(0, (old, -1)))
         kept = kept - fresh.unflatten(0, (number, -1)).sum(0) / old
-        biases = torch.cat((_weighted(scale, self.bias), self.bias.new_zeros(number, self.out_channels)))
+        if self.bias is not None:
+            biases = torch.cat((_weighted(scale, self.bias), self.bias.new_zeros(number, self.out_channels)))
+            self.bias = nn.Parameter(biases, requires_grad=self.bias.requires_grad)
         weights = torch.cat((kept.flatten(0, 1), fresh))
         self.weight = nn.Parameter(weights, requires_grad=self.weight.requires_grad)
-        self.bias = nn.Parameter(biases, requires_grad=self.bias.requires_grad)
         equal = self.coefficients.new_full((old + number,), 1 / (old + number))
         if isinstance(self.coefficients, nn.Parameter):
             equal = nn.Parameter(equal, requires_grad=self.coefficients.requires_grad)
@@ -245,6 +296,111 @@ def merge(module: nn.Module) -> nn.Module:
     return _merge(module, {})
 
 
+def check_form(form: str) -> None:
+    """Nothing, if ``convert`` knows the form.
+
+    Raises: ValueError: else, with the nearest one.
+    """
+    kind, _, bases = form.partition(":")
+    if kind not in _CONVOLUTIONS:
+        raise UnknownNameError("form", form, ["plain", "acb", f"basis:{BASES}"])
+    if kind == "basis" and not re.fullmatch("[1-9][0-9]{0,2}", bases):
+        raise ValueError(f"expected the number of bases, as in 'basis:{BASES}', got '{form}'")
+    if kind != "basis" and bases:
+        raise ValueError(f"form '{kind}' takes no number, got '{form}'")
+
+
+def forms(network: nn.Module) -> dict[str, str]:
+    """The convolutions that ``convert`` changes, by name, and the form of each.
+
+    These are convolutions of an odd kernel from 3x3 on that keep the size. One that is used in several places
+    has the name of the first. Left out: those with batch normalisation, which no plain one can be turned back into.
+    """
+    found: dict[str, str] = {}
+    inside: set[nn.Module] = set()  # a rich form's own convolutions
+    for name, module in network.named_modules():
+        if isinstance(module, MergeableConvolution):
+            inside.update(module.modules())
+            if not getattr(module, "normalised", False):
+                found[name] = module.form
+        elif module not in inside and _keeps_size(module):
+            found[name] = "plain"
+    return found
+
+
+def convert(
+    network: nn.Module, form: str | Mapping[str, str], generator: torch.Generator | None = None
+) -> None:
+    """Bring convolutions to another form, in place; what the network computes stays the same up to rounding.
+
+    A form is ``plain``, ``acb`` or ``basis:N``. Bases are added as ``KernelBasisConvolution.add_bases`` does.
+    Parameters of what changed are new tensors: make the optimiser anew.
+
+    Args:
+        form: Of all that ``forms`` names, or of each by name, as ``forms`` gave it.
+        generator: What new bases are drawn from.
+
+    Raises: ValueError: for an unknown form.
+    """
+    now = forms(network)
+    wanted = dict.fromkeys(now, form) if isinstance(form, str) else form
+    for name in dict.fromkeys(wanted.values()):
+        check_form(name)
+    changed = {
+        network.get_submodule(name): _converted(network.get_submodule(name), to, generator)
+        for name, to in wanted.items()
+        if now[name] != to
+    }
+    for module in list(network.modules()):
+        for name, child in module._modules.items():
+            if child in changed:
+                module._modules[name] = changed[child]
+
+
+def _keeps_size(module: nn.Module) -> bool:
+    """Whether this is a plain convolution that the rich forms can replace."""
+    if type(module) is not nn.Conv2d:  # a subclass may do more
+        return False
+    side = module.kernel_size[0]
+    return (
+        module.kernel_size == (side, side)
+        and side >= 3
+        and side % 2 == 1
+        and (module.stride, module.dilation) == ((1, 1), (1, 1))
+        and module.padding == (side // 2, side // 2)
+        and module.padding_mode == "zeros"
+    )
+
+
+def _converted(layer: nn.Module, form: str, generator: torch.Generator | None) -> nn.Module:
+    """The layer in another form; only a layer that gets more bases stays the same object."""
+    kind, _, bases = form.partition(":")
+    if isinstance(layer, KernelBasisConvolution) and kind == "basis":
+        more = int(bases) - len(layer.coefficients)
+        if more > 0:
+            layer.add_bases(more, generator)
+            return layer
+    plain = cast(nn.Conv2d, layer.merged() if isinstance(layer, MergeableConvolution) else layer)
+    if kind == "plain":
+        return plain
+    weight = plain.weight
+    make = partial(KernelBasisConvolution, bases=1) if kind == "basis" else AsymmetricConvolution
+    with torch.device("meta"):  # draws no random numbers
+        rich = make(
+            plain.in_channels,
+            plain.out_channels,
+            plain.kernel_size[0],
+            groups=plain.groups,
+            bias=plain.bias is not None,
+        )
+    rich = rich.to(weight.dtype).to_empty(device=weight.device)
+    rich.take(weight, plain.bias)
+    rich.requires_grad_(weight.requires_grad).train(plain.training)
+    if isinstance(rich, KernelBasisConvolution) and int(bases) > 1:
+        rich.add_bases(int(bases) - 1, generator)
+    return rich
+
+
 def _merge(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
     if module not in done:
         done[module] = module.merged() if isinstance(module, MergeableConvolution) else module
@@ -254,11 +410,11 @@ def _merge(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
     return done[module]
 
 
-def _random_bases(shape: tuple[int, ...]) -> Tensor:
+def _random_bases(shape: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
     """Xavier-uniform bases, one after the other along the first dimension."""
     bases = torch.empty(shape)
     for basis in bases:
-        nn.init.xavier_uniform_(basis)
+        nn.init.xavier_uniform_(basis, generator=generator)
     return bases.flatten(0, 1)
 
 

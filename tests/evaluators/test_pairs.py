@@ -158,3 +158,14 @@ def test_the_largest_patch_that_fits_covers_the_smallest_image() -> None:
     inputs, targets = source.batch(seed=0, step=0, batch=40, patch=6)
     assert inputs.shape == (40, 6, 6, 3)
     assert targets.shape == (40, 12, 12, 3)
+
+
+def test_guides_are_cut_as_the_targets_are() -> None:
+    inputs, targets = images(2, (9, 11), (12, 8))
+    source = PatchSource(inputs, targets, 2)
+    guides = [target.astype(np.float16) / 4 for target in targets]
+    batch = {"seed": 3, "step": 4, "batch": 50, "patch": 4}
+    _, wanted = source.batch(**batch)
+    np.testing.assert_array_equal(source.guides(guides, **batch) * 4, wanted)
+    assert source.fixed
+    assert not PatchSource(inputs, targets, 2, degrade=lambda clean, _: clean).fixed

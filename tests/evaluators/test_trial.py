@@ -12,9 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load as load_safetensors
 
+from evaluators.distillation import TeacherSpec
 from evaluators.images import Image, ImageSet
 from evaluators.pairs import PairSet
-from evaluators.recipe import Precision
+from evaluators.recipe import Precision, Recipe, Stage
 from evaluators.tasks import get_task
 from evaluators.trial import (
     Advanced,
@@ -32,6 +33,7 @@ from evaluators.trial import (
 from spaces.architecture import Block
 from spaces.build import build
 from spaces.chain import Chain
+from spaces.checkpoint import CheckpointError
 from tests.evaluators.small import TASK, TINY, network, pairs, recipe, task
 
 DATA = TrialData(pairs(), pairs("flower.jpg", 64))
@@ -238,3 +240,69 @@ def test_the_baseline_of_set5_is_the_published_one(shared: Path) -> None:
         assert measured["psnr_y"].value == pytest.approx(28.429, abs=5e-4)
         assert measured["psnr_y"].protocol.startswith("Y, 8-bit, border 4, on HR (")
     assert published.digest == made.digest
+
+
+WIDE = Chain(width=12, blocks=(Block("residual"),), fusion="plain", image_skip="bilinear")
+TAUGHT = Recipe(
+    (
+        Stage(10, "l1", 2e-3, 4, 16, distil=0.5, form="acb"),
+        Stage(10, "l2", 2e-4, 4, 16, distil=0.5, features=0.1, form="plain"),
+    ),
+    precision="float32",
+)
+TEACHER = TeacherSpec(TASK, ((WIDE.to_json(), weights_of(network(5, WIDE))),))
+
+
+def test_a_trial_starts_from_given_weights(events: list[Event]) -> None:
+    before = finished(events)
+    start = job(start=before.weights, recipe=recipe(1, learning_rate=1e-9), rungs=(1,), seed=8)
+    (rung,) = rungs(evaluate(start, DATA))
+    for one, other in zip(rung.measurements, before.measurements, strict=True):
+        assert one.value == pytest.approx(other.value, abs=1e-3)
+    assert len(repr(start)) < 2000  # without the bytes
+
+
+def test_weights_that_do_not_fit_are_refused_by_the_tensors_names() -> None:
+    with pytest.raises(
+        CheckpointError, match=r"the weights don't fit the network: .*of another shape \(head\.weight"
+    ):
+        list(evaluate(job(start=weights_of(network(0, WIDE))), DATA))
+    with pytest.raises(CheckpointError, match="expected the bytes of a safetensors file"):
+        list(evaluate(job(start=b"PK"), DATA))
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_taught_trial_goes_on_from_any_rung_with_the_same_bytes(cached: bool, tmp_path: Path) -> None:
+    plain = job(
+        recipe=TAUGHT,
+        rungs=(5, 10, 15, 20),
+        teacher=TEACHER,
+        start=weights_of(network(2)),
+        cache=str(tmp_path) if cached else "",
+    )
+    told = list(evaluate(plain, DATA))
+    assert len(list(tmp_path.glob(f"{TEACHER.digest}/*.npy"))) == cached
+    for rung in rungs(told):
+        resumed = list(evaluate(dataclasses.replace(plain, checkpoint=rung.checkpoint), DATA))
+        assert finished(resumed).weights == finished(told).weights
+    network(0).load_state_dict(load_safetensors(finished(told).weights))
+
+
+def test_weights_are_the_architectures_wherever_the_job_ends() -> None:
+    """A job may end within a stage that trains in another form."""
+    end = finished(evaluate(job(recipe=TAUGHT, rungs=(5,), teacher=TEACHER), DATA))
+    rebuilt = network(99)
+    rebuilt.load_state_dict(load_safetensors(end.weights))
+    assert score(rebuilt, TASK, DATA.validation) == end.measurements
+
+
+def test_a_recipe_with_lessons_and_no_teacher_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"stage 1 of the recipe has 'distil' of 0\.5, which needs a teacher"
+    ):
+        list(evaluate(job(recipe=TAUGHT), DATA))
+    other = dataclasses.replace(TEACHER, task="sr-x4")
+    with pytest.raises(
+        ValueError, match="expected a teacher of task 'sr-x2' like the student's, got one of 'sr-x4'"
+    ):
+        list(evaluate(job(recipe=TAUGHT, teacher=other), DATA))

@@ -20,6 +20,9 @@ from spaces.convolutions import (
     AsymmetricConvolution,
     KernelBasisConvolution,
     MergeableConvolution,
+    check_form,
+    convert,
+    forms,
     make_convolution,
     merge,
 )
@@ -60,6 +63,8 @@ CASES: list[tuple[type[MergeableConvolution], dict[str, Any]]] = [
     (KernelBasisConvolution, {}),
     (KernelBasisConvolution, {"kernel": 5, "groups": 2, "bases": 4}),
     (KernelBasisConvolution, {"learned": True, "bases": 1}),
+    (AsymmetricConvolution, {"bias": False}),
+    (KernelBasisConvolution, {"bias": False, "groups": 2}),
 ]
 
 
@@ -233,3 +238,96 @@ def test_pt2_holds_the_merged_network(tmp_path: Path) -> None:
     done = export(network, chain, TASK, tmp_path / "n.pt2", "pt2")
     program = torch.export.load(done.path)
     assert sum(tensor.numel() for tensor in program.state_dict.values()) == cost(chain, TASK).parameters
+
+
+ROUTES = [
+    ("acb", "plain"),
+    ("basis:3", "basis:5", "plain"),
+    ("basis:5", "basis:2", "acb", "basis:1"),
+]
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=" ".join)
+@pytest.mark.parametrize("name", ["plain", *RICH])
+@torch.no_grad()
+def test_converting_changes_no_output_and_leads_back_to_the_same_tensors(
+    name: str, route: tuple[str, ...]
+) -> None:
+    network = randomised(build(trained_form(name), TASK)).eval()
+    own, image = forms(network), torch.rand(1, 3, 9, 11)
+    before, expected = network.state_dict(), network(image)
+    for form in route:
+        convert(network, form)
+        assert set(forms(network).values()) == {form}
+        torch.testing.assert_close(network(image), expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
+    convert(network, own)
+    after = network.state_dict()
+    assert {k: v.shape for k, v in after.items()} == {k: v.shape for k, v in before.items()}
+    torch.testing.assert_close(network(image), expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
+
+
+def test_only_convolutions_that_keep_the_size_are_converted() -> None:
+    """And none of those inside a rich form, nor one with batch normalisation; biases or none stay as they are."""
+    normalised = AsymmetricConvolution(4, 4, normalised=True)
+    network = nn.Sequential(
+        nn.Conv2d(4, 4, 3, padding=1, bias=False),
+        nn.Conv2d(4, 4, 5, padding=2, groups=2),
+        make_convolution("acb", 4, 4),
+        make_convolution("basis", 4, 4),
+        nn.Conv2d(4, 4, 3, padding=1, stride=2),
+        nn.Conv2d(4, 4, 3, padding=2, dilation=2),
+        nn.Conv2d(4, 4, 3, padding=0),
+        nn.Conv2d(4, 4, (3, 1), padding=(1, 0)),
+        nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"),
+        nn.Conv2d(4, 4, 1),
+        nn.ConvTranspose2d(4, 4, 3, padding=1),
+        normalised,
+    )
+    assert forms(network) == {"0": "plain", "1": "plain", "2": "acb", "3": "basis:3"}
+    convert(network, "acb")
+    assert set(forms(network).values()) == {"acb"}
+    assert network[11] is normalised
+    assert not [name for name, _ in network[0].named_parameters() if name.endswith("bias")]
+    convert(network, {"0": "plain", "1": "plain"})
+    assert type(network[0]) is type(network[1]) is nn.Conv2d
+    assert network[0].bias is None
+    assert network[1].bias is not None
+
+
+def test_a_shared_convolution_is_converted_once_and_stays_shared() -> None:
+    shared = nn.Conv2d(4, 4, 3, padding=1)
+    network = nn.Sequential(shared, nn.ReLU(), nn.Sequential(shared)).eval()
+    expected = network(features(4))
+    convert(network, "basis:2")
+    assert isinstance(network[0], KernelBasisConvolution)
+    assert network[0] is network[2][0]
+    assert_same(network(features(4)), expected)
+
+
+def test_converting_keeps_mode_and_training_and_draws_only_from_its_generator() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1)).eval().requires_grad_(False)
+    twin = copy.deepcopy(network)
+    state = torch.get_rng_state()
+    for one in (network, twin):
+        convert(one, "acb")
+        assert not any(module.training for module in one.modules())
+        assert not any(p.requires_grad for p in one.parameters())
+        convert(one, "basis:4", torch.Generator().manual_seed(5))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(network[0].weight, twin[0].weight)
+    assert network[0].weight.std() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        ("abc", "unknown form 'abc': did you mean 'acb'"),
+        ("basis", "expected the number of bases, as in 'basis:3', got 'basis'"),
+        ("basis:0", "got 'basis:0'"),
+        ("acb:2", "form 'acb' takes no number, got 'acb:2'"),
+    ],
+)
+def test_a_wrong_form_is_refused(form: str, message: str) -> None:
+    for refuse in (check_form, lambda form: convert(nn.Sequential(nn.Conv2d(3, 3, 3, padding=1)), form)):
+        with pytest.raises(ValueError, match=message):
+            refuse(form)
