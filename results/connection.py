@@ -191,13 +191,22 @@ def _migrate(engine: Engine, place: str, *, create: bool) -> None:
             f"{place} was made by a newer pixelfront (schema {found}, this one knows {SCHEMA_VERSION}): "
             "upgrade pixelfront, or name another store"
         )
-    _upgrade(engine)
+    action = "open the store" if found is None else f"upgrade it from schema {found} to {SCHEMA_VERSION}"
+    with explained(place, action):
+        _upgrade(engine)
 
 
 def _upgrade(engine: Engine) -> None:
-    if engine.dialect.name == "sqlite":
-        # Kept in the file; can't be set inside a transaction.
-        with engine.execution_options(begin=None).connect() as connection:
-            connection.exec_driver_sql("PRAGMA journal_mode = WAL")
-    with engine.execution_options(begin="BEGIN IMMEDIATE").begin() as connection:
-        migrations.upgrade(connection)
+    if engine.dialect.name != "sqlite":
+        with engine.begin() as connection:
+            migrations.upgrade(connection)
+        return
+    with engine.execution_options(begin=None).connect() as connection:
+        # Neither can be set inside a transaction; the first is kept in the file. SQLite changes a table by copying and
+        # dropping it, which enforced foreign keys to its rows forbid.
+        for pragma in ("journal_mode = WAL", "foreign_keys = OFF"):
+            connection.exec_driver_sql(f"PRAGMA {pragma}")
+        connection.commit()
+        with connection.execution_options(begin="BEGIN IMMEDIATE").begin():
+            migrations.upgrade(connection)
+        connection.execution_options(begin=None).exec_driver_sql("PRAGMA foreign_keys = ON")

@@ -12,10 +12,10 @@ from spaces.architecture import Architecture
 
 
 def save_front_figure(found: Overview, path: Path) -> Path:
-    """The front as a picture, with baseline and budget; colours tell the block kinds."""
-    by_id = {trial.id: Architecture.from_json(trial.architecture) for trial in found.trials}
+    """The front as a picture, with baseline, budget and lineages; colours tell the block kinds, marks the stages."""
     assert found.front.quality is not None
-    quality, study = found.front.quality, found.study
+    quality, study, high = found.front.quality, found.study, found.budget[1]
+    shown = [found.by_id[point.id] for point in found.front.points]
     return plot_front(
         path,
         found.front.points,
@@ -25,8 +25,11 @@ def save_front_figure(found: Overview, path: Path) -> Path:
         y_label=f"{quality.name} [{quality.unit}]",
         x_unit=GIGA,
         baseline=found.baseline,
-        budget=found.budget[1] * GIGA,
-        labels=[_kinds(by_id[point.id]) for point in found.front.points],
+        floor=found.floor,
+        budget=None if high is None else high * GIGA,
+        labels=[_kinds(Architecture.from_json(trial.architecture)) for trial in shown],
+        stages=[trial.stage for trial in shown],
+        parents={trial.id: trial.parent_id for trial in shown if trial.parent_id is not None},
     )
 
 
@@ -52,7 +55,8 @@ def save_curve_figure(study: Study, trial: Trial, rungs: Sequence[Rung], path: P
 
 
 def _kinds(architecture: Architecture) -> str:
-    """The block kind that most positions have."""
+    """The block kind that most positions have; of a pruned network those of its base."""
+    architecture = getattr(architecture, "base", architecture)
     blocks = getattr(architecture, "blocks", ())
     kinds = [block.kind for block in blocks]
     return max(dict.fromkeys(kinds), key=kinds.count) if kinds else architecture.topology

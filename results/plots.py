@@ -6,7 +6,9 @@ the look is set on the axes, for rcParams are global even in a context manager.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Container, Mapping, Sequence
+from math import inf
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -16,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from results.front import Front, Objective, Point, Reference
@@ -23,9 +26,12 @@ from results.front import Front, Objective, Point, Reference
 # Okabe and Ito (2008): told apart with every common colour vision.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6D1F", "#6A51A3")
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
+STAGES = {"published": "D", "search": "o", "prune": "v", "finetune": "s", "distil": "*"}
+OTHER_KINDS = "other kinds"
 FRONT, BASELINE, BUDGET, INK, FAINT = "#1A1A1A", "#7A7A7A", "#B2182B", "#333333", "#6B6B6B"
 LOG_SPAN = 20.0
 OUTLIER_SPAN = 3.0  # times the distance of the best from the median or the trivial baseline
+PRUNED_SPAN = 0.2  # times that of all others: what is shown below them of networks just pruned
 LEFT = 0.085
 
 
@@ -39,30 +45,45 @@ def plot_front(
     y_label: str,
     x_unit: float = 1.0,
     baseline: tuple[str, float] | None = None,
+    floor: tuple[str, float] | None = None,
     budget: float | None = None,
     labels: Sequence[str] | None = None,
+    stages: Sequence[str] | None = None,
+    parents: Mapping[int, int] | None = None,
 ) -> Path:
     """Draws all trials, the front as a step line, budget and baseline; 1200x800 pixels.
+
+    Marks tell the stages and colours the kinds; what is off the front is faint. Arrows lead from the ancestors of the
+    front's members to them.
 
     The subtitle states the quality's protocol, the caption the cost's, the reference point and the
     hypervolume. The cost axis is logarithmic where costs span more than 20x.
 
     Args:
         x_unit: Cost units per unit of the x axis: 1e9 shows MACs as GMACs. ``budget`` is in cost units.
-        baseline: (label, quality).
+        baseline, floor: (label, quality); the floor is what the best has to reach.
         labels: One per point, e.g. its block kind; they choose colours.
+        stages: One per point; without them all are of one stage.
+        parents: A point's id to that of the point it was made from.
 
     Returns: The path, whose folder is created.
-    Raises: ValueError: if points and labels differ in number.
+    Raises: ValueError: if points and labels, or points and stages, differ in number.
     """
-    if labels is not None and len(labels) != len(points):
-        raise ValueError(f"expected one label per point, got {len(labels)} for {len(points)}")
+    for name, said in (("label", labels), ("stage", stages)):
+        if said is not None and len(said) != len(points):
+            raise ValueError(f"expected one {name} per point, got {len(said)} for {len(points)}")
+    stages, kinds = stages or ["search"] * len(points), labels or ["trials"] * len(points)
+    lowest = _lowest(points, stages, baseline)
     figure, axes = _figure(x_label, y_label, bottom=0.175)
-    _draw_points(axes, points, labels, x_unit)
+    _draw_points(axes, points, front, kinds, stages, x_unit)
     _draw_front(axes, front, points, x_unit)
     _scale(axes, points, budget, x_unit)
-    _focus(axes, points, baseline, x_unit)
-    _draw_lines(axes, baseline, budget, x_unit)
+    _focus(axes, points, lowest, floor, x_unit)
+    shown = {point: stage for point, stage in zip(points, stages, strict=True) if point.quality >= lowest}
+    _draw_descent(axes, list(shown), front, parents or {}, x_unit)
+    _draw_lines(axes, baseline, floor, budget, x_unit)
+    if len(set(shown.values())) > 1:
+        _explain_stages(axes, set(shown.values()))
     _write_text(figure, title, _subtitle(front), _caption(front, x_unit))
     _lay_out(axes)
     return _save(figure, path)
@@ -111,21 +132,72 @@ def _figure(x_label: str, y_label: str, *, bottom: float) -> tuple[Figure, Axes]
     return figure, axes
 
 
-def _draw_points(axes: Axes, points: Sequence[Point], labels: Sequence[str] | None, x_unit: float) -> None:
-    kinds = labels if labels is not None else ["trials"] * len(points)
-    for index, kind in enumerate(sorted(set(kinds))):
-        mine = [point for point, label in zip(points, kinds, strict=True) if label == kind]
+def _draw_points(
+    axes: Axes,
+    points: Sequence[Point],
+    front: Front,
+    labels: Sequence[str],
+    stages: Sequence[str],
+    x_unit: float,
+) -> None:
+    members = {member.id for member in front.members}
+    colours = _colours(points, labels, members)
+    groups: dict[tuple[str, str, bool], list[Point]] = defaultdict(list)
+    for point, label, stage in zip(points, labels, stages, strict=True):
+        groups[label if label in colours else OTHER_KINDS, stage, point.id in members].append(point)
+    size = 20 if len(points) > 60 else 32
+    for (kind, stage, member), mine in groups.items():
+        mark = STAGES[stage]
         axes.scatter(
             [point.cost / x_unit for point in mine],
             [point.quality for point in mine],
-            s=20 if len(points) > 60 else 32,
-            marker=MARKS[index // len(COLOURS) % len(MARKS)],
-            color=COLOURS[index % len(COLOURS)],
-            alpha=0.65,
+            s=size * 2.5 if mark == "*" else size,  # a star of the same size looks smaller
+            marker=mark,
+            color=colours.get(kind, FAINT),
+            alpha=0.9 if member else 0.4,
             linewidths=0,
-            label=kind,
             zorder=3,
         )
+    for kind, colour in colours.items():
+        axes.scatter([], [], s=32, color=colour, linewidths=0, label=kind)
+
+
+def _colours(points: Sequence[Point], labels: Sequence[str], members: Container[int]) -> dict[str, str]:
+    """Kinds with a colour of their own, by name; where there are too many, those on the front and the usual ones."""
+    weights: Counter[str] = Counter()
+    for point, label in zip(points, labels, strict=True):
+        weights[label] += len(points) if point.id in members else 1
+    kinds = sorted(sorted(weights), key=weights.__getitem__, reverse=True)
+    if len(kinds) <= len(COLOURS):
+        return dict(zip(sorted(kinds), COLOURS, strict=False))
+    return {**dict(zip(sorted(kinds[: len(COLOURS)]), COLOURS, strict=True)), OTHER_KINDS: FAINT}
+
+
+def _explain_stages(axes: Axes, stages: Container[str]) -> None:
+    for stage, mark in STAGES.items():
+        if stage in stages:
+            axes.plot([], [], ls="none", marker=mark, ms=9 if mark == "*" else 6, color=FAINT, label=stage)
+
+
+def _draw_descent(
+    axes: Axes, points: Sequence[Point], front: Front, parents: Mapping[int, int], x_unit: float
+) -> None:
+    """Arrows down the lineages of the front's members, from each to the next of these points."""
+    places = {point.id: (point.cost / x_unit, point.quality) for point in points}
+    ends = set()
+    for member in front.members:
+        child, ancestor = member.id, parents.get(member.id)
+        while ancestor is not None and child not in ends:
+            if ancestor in places:
+                ends.add(child)
+                axes.add_artist(_arrow(places[ancestor], places[child]))
+                child = ancestor
+            ancestor = parents.get(ancestor)
+
+
+def _arrow(start: tuple[float, float], end: tuple[float, float]) -> FancyArrowPatch:
+    look: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 8, "lw": 0.7, "color": BASELINE}
+    return FancyArrowPatch(start, end, shrinkA=4, shrinkB=7, zorder=2.5, **look)
 
 
 def _draw_front(axes: Axes, front: Front, points: Sequence[Point], x_unit: float) -> None:
@@ -141,7 +213,7 @@ def _draw_front(axes: Axes, front: Front, points: Sequence[Point], x_unit: float
         "markeredgecolor": FRONT,
         "markeredgewidth": 1.5,
     }
-    axes.plot(x, y, ls="none", ms=8.5, zorder=4, **ring)
+    axes.plot(x, y, ls="none", ms=10, zorder=4, **ring)
     axes.plot([], [], color=FRONT, lw=1.4, ms=7.5, label="Pareto front", **ring)
 
 
@@ -157,32 +229,56 @@ def _scale(axes: Axes, points: Sequence[Point], budget: float | None, x_unit: fl
     axes.margins(0.06)
 
 
-def _draw_lines(axes: Axes, baseline: tuple[str, float] | None, budget: float | None, x_unit: float) -> None:
+def _draw_lines(
+    axes: Axes,
+    baseline: tuple[str, float] | None,
+    floor: tuple[str, float] | None,
+    budget: float | None,
+    x_unit: float,
+) -> None:
     if baseline is not None:
         label, quality = baseline
         axes.axhline(
             quality, color=BASELINE, lw=1.3, ls=(0, (5, 3)), label=f"{label}: {quality:.2f}", zorder=1
         )
+    if floor is not None:
+        label, quality = floor
+        label = f"at least {quality:.2f}" + (f": {label}" if label else "")
+        axes.axhline(quality, color=BUDGET, lw=1.3, ls=(0, (5, 3)), label=label, zorder=1)
     if budget is not None:
         shown = budget / x_unit
         axes.axvline(shown, color=BUDGET, lw=1.3, ls=(0, (2, 2)), label=f"budget: {shown:.4g}", zorder=1)
 
 
-def _focus(axes: Axes, points: Sequence[Point], baseline: tuple[str, float] | None, x_unit: float) -> None:
-    """End the quality axis where points get sparse; triangles on it stand for those far below."""
-    qualities = sorted(point.quality for point in points)
-    if len(qualities) < 4:
-        return
-    best, median = qualities[-1], qualities[len(qualities) // 2]
-    known = [median, *([] if baseline is None else [baseline[1]])]
-    floor = best - OUTLIER_SPAN * max(best - min(known), 0.02)
-    below = [point for point in points if point.quality < floor]
+def _focus(
+    axes: Axes, points: Sequence[Point], lowest: float, floor: tuple[str, float] | None, x_unit: float
+) -> None:
+    """Ends the quality axis at the lowest shown; ticks on it stand for those far below."""
+    below = [point.cost / x_unit for point in points if point.quality < lowest]
     if not below:
         return
-    axes.set_ylim(bottom=floor - 0.03 * (best - floor), top=best + 0.06 * (best - floor))
+    best = max([point.quality for point in points] + ([] if floor is None else [floor[1]]))
+    axes.set_ylim(bottom=lowest - 0.03 * (best - lowest), top=best + 0.06 * (best - lowest))
     label = f"{len(below)} far below"
-    x = [point.cost / x_unit for point in below]
-    axes.scatter(x, [floor] * len(x), marker="v", s=36, color=FAINT, linewidths=0, label=label, zorder=3)
+    axes.scatter(below, [lowest] * len(below), marker="1", s=60, color=FAINT, label=label, zorder=3)
+
+
+def _lowest(points: Sequence[Point], stages: Sequence[str], baseline: tuple[str, float] | None) -> float:
+    """The quality where points get sparse, or below which there are only networks just pruned; -inf for no end.
+
+    A network that was pruned and not trained since is a way to another: it may be 20 dB below all others.
+    """
+    pruned = [point.quality for point, stage in zip(points, stages, strict=True) if stage == "prune"]
+    others = sorted(point.quality for point, stage in zip(points, stages, strict=True) if stage != "prune")
+    known = [] if baseline is None else [baseline[1]]
+    end = -inf
+    if len(others) >= 4:
+        usual = min(others[len(others) // 2], *known)
+        end = others[-1] - OUTLIER_SPAN * max(others[-1] - usual, 0.02)
+    shown = [*known, *(quality for quality in others if quality >= end)]
+    if others and pruned and min(pruned) < min(shown):
+        end = max(end, min(shown) - PRUNED_SPAN * (others[-1] - min(shown)))
+    return end
 
 
 def _lay_out(axes: Axes) -> None:

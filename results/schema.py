@@ -30,12 +30,13 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from spaces.measurement import Measurement
 
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
 """Head of results/migrations/versions. A constant, so that opening a store needs no alembic."""
 
 StudyState = Literal["running", "paused", "complete", "failed"]
 TrialState = Literal["waiting", "running", "complete", "failed"]
-Stage = Literal["search", "prune", "distil"]
+Stage = Literal["published", "search", "prune", "finetune", "distil"]
+"""``published``: given weights, the start of a lineage. ``finetune``: trained on without a teacher."""
 Outcome = Literal["trial", "duplicate", "rejected"]
 
 
@@ -89,12 +90,12 @@ class StudyRow(Base):
 
 
 class TrialRow(Base):
-    """One architecture at one stage; the same one is never trained twice at a stage of a study."""
+    """One architecture at one stage; a study never has it there twice with the same origin."""
 
     __tablename__ = "trials"
     __table_args__ = (
         UniqueConstraint("study_id", "number", name="uq_trials_number"),
-        UniqueConstraint("study_id", "stage", "digest", name="uq_trials_digest"),
+        UniqueConstraint("study_id", "stage", "digest", "variant", name="uq_trials_variant"),
         CheckConstraint("state IN ('waiting', 'running', 'complete', 'failed')", name="ck_trials_state"),
         Index("ix_trials_parent", "parent_id"),
     )
@@ -115,6 +116,9 @@ class TrialRow(Base):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     seconds: Mapped[float | None]
+    origin: Mapped[str | None] = mapped_column(Text)
+    # With a default of the database's: an older pixelfront may be writing while this one upgrades the store.
+    variant: Mapped[str] = mapped_column(String(64), server_default="")
 
 
 class AskRow(Base):
@@ -232,7 +236,8 @@ class StudySummary:
     Attributes:
         trials: All trials, in every state and stage.
         complete, failed: How many of them ended so.
-        best: Per (name, protocol) the best final value among complete trials, sorted by name.
+        best: Per (name, protocol) the best final value among complete trials, sorted by name; published networks
+            are what a study starts from, not what came of it.
     """
 
     study: Study
@@ -248,9 +253,12 @@ class Trial:
 
     Attributes:
         architecture: Canonical JSON text, as it was given.
-        genotype: Decoded JSON; None where no strategy asked for it (prune, distil).
+        parent_id: The trial of the same study that it was made from.
+        genotype: Decoded JSON; None where no strategy asked for it (any stage but search).
         attempts: How often it was started.
-        seconds: Training time; None until it ends.
+        seconds: Training time of this stage alone; None until it ends.
+        origin: How it was made (criterion, target, recipe, teacher, ...), decoded; None where a strategy asked for it.
+        variant: Tells trials of one architecture and stage apart, see `results.rows.variant_of`.
         measurements: The final ones, in the order of recording; costs are there from the beginning.
     """
 
@@ -270,6 +278,8 @@ class Trial:
     started_at: datetime | None
     finished_at: datetime | None
     seconds: float | None
+    origin: dict[str, Any] | None
+    variant: str
     measurements: tuple[Measurement, ...]
 
 

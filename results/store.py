@@ -201,26 +201,47 @@ class Store:
         ask_number: int | None = None,
         genotype: Any = None,
         parent_id: int | None = None,
+        origin: Mapping[str, Any] | None = None,
+        variant: str = "",
         measurements: Sequence[Measurement] = (),
     ) -> Trial:
         """A new waiting trial with the next number, its costs and (if given) its ask, in one transaction.
 
+        Args:
+            origin: How it was made; values are anything JSON can hold.
+            variant: Lets one architecture be at a stage several times; `results.rows.variant_of` makes one.
+
         Raises:
-            StoreError: if this stage of the study already has the architecture, or the number is asked.
+            StoreError: if this stage of the study already has the architecture in this variant, the number is
+                asked, or the parent isn't a trial of the study.
             ValueError: if a measurement isn't finite.
         """
         check_finite(measurements)
         encoded = None if genotype is None else encode(genotype)
         if ask_number is not None and encoded is None:
             raise ValueError(f"ask {ask_number} comes without its genotype")
-        row = rows.new_trial(study_id, stage, parent_id, digest, architecture_json, encoded)
+        made = {
+            "parent_id": parent_id,
+            "origin": None if origin is None else encode(origin),
+            "variant": variant,
+        }
+        what = {"stage": stage, "digest": digest, "architecture": architecture_json, "genotype": encoded}
+        row = rows.new_trial({"study_id": study_id, **what, **made})
         with self._write(f"add architecture {digest}") as connection:
+            if parent_id is not None:
+                self._check_parent(connection, study_id, parent_id)
             row["number"] = connection.scalar(rows.next_number(study_id))
             row["id"] = connection.execute(rows.INSERT_TRIAL, row).inserted_primary_key[0]  # type: ignore[index]
             rows.insert_measurements(connection, row["id"], None, measurements)
             if ask_number is not None and encoded is not None:
                 rows.insert_ask(connection, study_id, ask_number, encoded, "trial", row["id"], None)
         return rows.to_trial(row, measurements)
+
+    def _check_parent(self, connection: Connection, study_id: int, parent_id: int) -> None:
+        if connection.scalar(select(TrialRow.study_id).where(TrialRow.id == parent_id)) != study_id:
+            raise StoreError(
+                f"{self.place}: no trial of this study has id {parent_id}, so none can be made from it"
+            )
 
     def start_trial(self, trial_id: int, worker: str | None = None) -> None:
         """From waiting to running; counts one more attempt.
@@ -364,12 +385,25 @@ class Store:
             raise ValueError(f"{self.place}: the study has no trial {number}; {listing}")
         return found[0]
 
-    def trial_by_digest(self, study_id: int, stage: Stage, digest: str) -> Trial | None:
-        """The trial of this architecture at this stage; None if there is none."""
-        chosen = select(TrialRow.__table__).where(
-            TrialRow.study_id == study_id, TrialRow.stage == stage, TrialRow.digest == digest
-        )
-        return next(iter(self._load(chosen)), None)
+    def find_trial(self, study_id: int, stage: Stage, digest: str, variant: str = "") -> Trial | None:
+        """The trial of this architecture at this stage in this variant; None if there is none."""
+        key = {"study_id": study_id, "stage": stage, "digest": digest, "variant": variant}
+        return next(iter(self._load(select(TrialRow.__table__).filter_by(**key))), None)
+
+    def children(self, trial_id: int) -> tuple[Trial, ...]:
+        """The trials made from this one, by number."""
+        chosen = select(TrialRow.__table__).where(TrialRow.parent_id == trial_id).order_by(TrialRow.id)
+        return self._load(chosen)
+
+    def lineage(self, trial_id: int) -> tuple[Trial, ...]:
+        """The trial's ancestors from the root on, then the trial itself.
+
+        Raises: StoreError: if there is no such trial.
+        """
+        found = self._load(rows.choose_lineage(trial_id))
+        if not found:
+            raise StoreError(f"{self.place}: no trial has id {trial_id}")
+        return found
 
     def _load(self, chosen: Select) -> tuple[Trial, ...]:
         with self._read() as connection:

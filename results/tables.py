@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from results.overview import GIGA, Overview, baseline_value, cost_key, rows
-from results.schema import Artifact, Rung, StudySummary, Trial
+from results.overview import GIGA, Overview, baseline_value, cost_key, goal_text, rows, value
+from results.schema import Artifact, Rung, Study, StudySummary, Trial
 from spaces.architecture import Architecture
+
+LONGEST = 1000  # characters of JSON shown
 
 
 def front_table(found: Overview) -> RenderableType:
@@ -31,8 +35,11 @@ def front_table(found: Overview) -> RenderableType:
     if not found.front.members or found.front.quality is None:
         return Text(f"{title}\nno complete trial yet, so there is no front")
     quality = found.front.quality
+    records = rows(found)
+    # A plain search has one stage, and no parents.
+    origins = ("stage", "parent") if any(r["stage"] != "search" for r in records) else ()
     table = Table(title=Text(title), title_justify="left", title_style="bold")
-    for heading in ("trial", "architecture"):
+    for heading in ("trial", *origins, "architecture"):
         table.add_column(heading, overflow="fold")
     for heading in (
         "GMACs",
@@ -42,13 +49,13 @@ def front_table(found: Overview) -> RenderableType:
         f"over {found.baseline[0]} [{quality.unit}]",
     ):
         table.add_column(Text(heading), justify="right")
-    records = rows(found)
     tested = f"test_{quality.name}"
     if any(tested in r for r in records):
         table.add_column(Text(f"test {quality.name} [{quality.unit}]"), justify="right")
     for record in records:
         cells = [
             str(record["trial"]),
+            *("" if record[key] is None else str(record[key]) for key in origins),
             record["architecture"],
             f"{record['gmacs']:.3f}",
             f"{record['parameters'] or 0:,.0f}",
@@ -67,6 +74,7 @@ def _footnotes(found: Overview, records: list[dict[str, Any]], tested: str) -> l
     assert front.quality is not None
     label, baseline = found.baseline
     notes = [
+        _best_note(found),
         f"{front.quality.name}: {front.quality.protocol}; {label} {baseline:.3f}",
         f"GMACs: {cost_key(found.study)[1]}",
     ]
@@ -88,6 +96,13 @@ def _footnotes(found: Overview, records: list[dict[str, Any]], tested: str) -> l
     return notes
 
 
+def _best_note(found: Overview) -> str:
+    try:
+        return f"best for {goal_text(found.study)}: trial {found.best.number}"
+    except ValueError as error:
+        return f"best: none; {error}"
+
+
 def front_csv(found: Overview) -> str:
     """The front's records with a header; empty where there is none."""
     records = rows(found)
@@ -103,7 +118,7 @@ def front_csv(found: Overview) -> str:
 def studies_table(summaries: tuple[StudySummary, ...]) -> Table:
     """All studies with what has come of them."""
     table = Table()
-    for heading in ("study", "task", "strategy", "budget", "state", "trials", "failed", "best", "made"):
+    for heading in ("study", "task", "strategy", "goal", "state", "trials", "failed", "best", "made"):
         table.add_column(heading, justify="right" if heading in ("trials", "failed", "best") else "left")
     for summary in summaries:
         study = summary.study
@@ -113,7 +128,7 @@ def studies_table(summaries: tuple[StudySummary, ...]) -> Table:
             study.name,
             study.task,
             study.strategy,
-            f"{study.config['gmacs'] or study.config['max_gmacs']} GMACs",
+            goal_text(study),
             study.state,
             f"{summary.complete}/{summary.trials}",
             str(summary.failed),
@@ -124,17 +139,28 @@ def studies_table(summaries: tuple[StudySummary, ...]) -> Table:
     return table
 
 
-def trial_view(trial: Trial, rungs: tuple[Rung, ...], artifacts: tuple[Artifact, ...]) -> RenderableType:
-    """Everything on record of one trial."""
+def trial_view(
+    study: Study,
+    lineage: Sequence[Trial],
+    rungs: Sequence[Rung],
+    artifacts: Sequence[Artifact],
+    children: Sequence[Trial] = (),
+) -> RenderableType:
+    """Everything on record of one trial, the last of its lineage; of its ancestors stage, cost and quality."""
+    trial = lineage[-1]
     architecture = Architecture.from_json(trial.architecture)
     lines = [
         f"trial {trial.number}  {architecture.label}  [{trial.digest}]",
         f"{trial.stage}, {trial.state}" + (f": {trial.reason}" if trial.reason else ""),
         f"attempts {trial.attempts}" + ("" if trial.seconds is None else f", trained {trial.seconds:.1f} s"),
-        f"parent {'none' if trial.parent_id is None else trial.parent_id}",
-        f"architecture {trial.architecture}",
+        f"parent {lineage[-2].number if len(lineage) > 1 else 'none'}",
+        *([f"children {', '.join(f'{t.number} ({t.stage})' for t in children)}"] if children else ()),
+        f"architecture {_cut(trial.architecture)}",
+        *(f"{key} {_plain(said)}" for key, said in (trial.origin or {}).items()),
     ]
     parts: list[RenderableType] = [Text("\n".join(lines))]
+    if len(lineage) > 1:
+        parts.append(_lineage_table(study, lineage))
     if trial.measurements:
         table = Table("measurement", "value", "unit", "protocol")
         for m in trial.measurements:
@@ -149,3 +175,30 @@ def trial_view(trial: Trial, rungs: tuple[Rung, ...], artifacts: tuple[Artifact,
         parts.append(table)
     parts += [Text(f"{a.kind}: {a.path} ({a.bytes:,} bytes, SHA-256 {a.sha256})") for a in artifacts]
     return Group(*parts)
+
+
+def _lineage_table(study: Study, lineage: Sequence[Trial]) -> Table:
+    """From the root on, under the study's protocol."""
+    metric, protocol = study.data["objective"]
+    unit = next((m.unit for t in lineage for m in t.measurements if m.key == (metric, protocol)), "dB")
+    caption = Text(f"GMACs: {cost_key(study)[1]}\n{metric}: {protocol}")
+    table = Table("trial", "stage", "state", title="lineage", caption=caption, caption_justify="left")
+    for heading in ("GMACs", f"{metric} [{unit}]"):
+        table.add_column(Text(heading), justify="right")
+    for trial in lineage:
+        cost = value(trial.measurements, *cost_key(study))
+        quality = value(trial.measurements, metric, protocol)
+        numbers = ("" if cost is None else f"{cost / GIGA:.3f}", "" if quality is None else f"{quality:.3f}")
+        table.add_row(*map(Text, (str(trial.number), trial.stage, trial.state, *numbers)))
+    return table
+
+
+def _plain(said: Any) -> str:
+    return said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
+
+
+def _cut(text: str) -> str:
+    """A pruned architecture names the shape of every tensor: whole, it would fill screens."""
+    if len(text) <= LONGEST:
+        return text
+    return f"{text[:LONGEST]} ... ({len(text):,} characters; an export writes it whole)"

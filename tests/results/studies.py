@@ -6,16 +6,18 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
 import torch
 
 from evaluators.trial import weights_of
-from results.schema import Artifact, Study, Trial
+from results.rows import variant_of
+from results.schema import Artifact, Stage, Study, Trial
 from results.store import Store
 from search.config import resolve
-from search.engine import cost_measurements
+from search.execution import cost_measurements
 from search.setup import Setup, environment, prepare
 from spaces.architecture import Block
 from spaces.build import build, cost
@@ -29,6 +31,7 @@ BUDGET = 2.0
 CHEAP = Chain(width=8, blocks=(Block("residual"),))
 BEATEN = Chain(width=12, blocks=(Block("rfdb"), Block("residual")))
 DEAR = Chain(width=16, blocks=(Block("rfdb"), Block("rfdb"), Block("residual")))
+PUBLISHED = Chain(width=24, blocks=(Block("rfdb"), Block("rfdb"), Block("residual")))  # above the budget
 GAINS = {CHEAP: 0.5, BEATEN: 0.25, DEAR: 1.5}  # dB over bicubic; BEATEN costs more than CHEAP
 
 
@@ -53,8 +56,11 @@ def setup(folder: Path, **said: object) -> Setup:
     return prepare(resolve({"task": TASK.name, **limit, **space, **training, **photographs(folder), **said}))
 
 
-def new_study(store: Store, made: Setup, name: str = NAME) -> Study:
-    """The study as ``search.run`` records it."""
+def new_study(store: Store, made: Setup, name: str = NAME, goal: dict[str, Any] | None = None) -> Study:
+    """The study as ``search.run`` records it; with a goal, it has no upper limit."""
+    data = made.data_record()
+    if goal is not None:
+        data |= {"goal": goal, "budget": [0.0, None]}
     return store.create_study(
         name,
         task=made.config.task,
@@ -64,7 +70,7 @@ def new_study(store: Store, made: Setup, name: str = NAME) -> Study:
         space_digest=made.space.digest,
         space={choice.name: list(choice.values) for choice in made.space},
         data_digest=made.data_digest,
-        data=made.data_record(),
+        data=data,
         config=made.config.model_dump(mode="json"),
         environment=environment(),
     )
@@ -76,21 +82,31 @@ def scores(made: Setup, gain: float, *, test: bool = False) -> list[Measurement]
     return [replace(m, value=m.value + (gain if m.unit == "dB" else gain / 100)) for m in chosen]
 
 
-def add(store: Store, study: Study, architecture: Chain) -> Trial:
-    """A waiting trial with its exact costs."""
+def add(store: Store, study: Study, architecture: Chain, **made: Any) -> Trial:
+    """A waiting trial with its exact costs.
+
+    Args:
+        made: Its stage, parent, origin and variant.
+    """
     return store.add_trial(
         study.id,
         digest=architecture.digest,
         architecture_json=architecture.to_json(),
         measurements=cost_measurements(cost(architecture, TASK), TASK),
+        **made,
     )
 
 
 def complete(
-    store: Store, study: Study, architecture: Chain, measured: Sequence[Measurement], folder: Path
+    store: Store,
+    study: Study,
+    architecture: Chain,
+    measured: Sequence[Measurement],
+    folder: Path,
+    **made: Any,
 ) -> Trial:
     """A complete trial with a rung and weights."""
-    trial = add(store, study, architecture)
+    trial = add(store, study, architecture, **made)
     store.start_trial(trial.id, "worker")
     store.add_rung(trial.id, 20, 0.0625, 1.5, measured[:2])
     torch.manual_seed(trial.number)
@@ -118,4 +134,36 @@ def fill(store: Store, folder: Path) -> Setup:
     store.fail_trial(failed.id, "diverged: the loss became nan by step 3")
     store.start_trial(running.id)
     store.add_rung(running.id, 10, 0.125, 0.75, scores(made, 9.0)[:2])
+    return made
+
+
+def fill_stages(store: Store, folder: Path, *, goal: dict[str, Any] | None = None) -> Setup:
+    """A published network, a search, and what was pruned from both, with and without recovery.
+
+    Narrower chains stand for pruned networks. By number: 0 published; 1 and 2 searched; 3 pruned from 0 to DEAR's
+    cost; 4 and 5 the same, trained on and distilled; 6 pruned from 2 to CHEAP's, and 7 distilled.
+
+    Args:
+        goal: The quality to reach at the fewest GMACs, in place of a budget.
+    """
+    made = setup(folder / "images")
+    study = new_study(store, made, goal=goal)
+    trials: list[Trial] = []
+
+    def stage(
+        name: Stage, architecture: Chain, gain: float, parent: int | None = None, **origin: Any
+    ) -> None:
+        source = None if parent is None else trials[parent]
+        variant = variant_of(origin, source) if origin else ""
+        links = {"parent_id": source and source.id, "origin": origin or None, "variant": variant}
+        trials.append(complete(store, study, architecture, scores(made, gain), folder, stage=name, **links))
+
+    stage("published", PUBLISHED, 2.5, weights="RFDN_AIM.pth", sha256="ab" * 32)
+    stage("search", BEATEN, 0.75)
+    stage("search", DEAR, 1.5)
+    stage("prune", DEAR, -6.0, 0, criterion="l1", target_gmacs=1.85)
+    stage("finetune", DEAR, 1.75, 3, recipe={"steps": 2000, "loss": "l1"})
+    stage("distil", DEAR, 2.0, 3, recipe={"steps": 2000, "loss": "l2"}, teacher=[0])
+    stage("prune", CHEAP, -2.0, 2, criterion="taylor", target_gmacs=0.7)
+    stage("distil", CHEAP, 1.0, 6, recipe={"steps": 2000, "loss": "l2"}, teacher=[0, 2])
     return made

@@ -1,12 +1,13 @@
 """What a study found, from a store filled as a search leaves it."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from results.overview import as_json, baseline_value, cost_key, limits, overview, rows, value
+from results.overview import as_json, baseline_value, cost_key, floor_of, goal_text, overview, rows, value
 from results.store import Store, UnknownStudy
 from search.setup import Setup
 from spaces.architecture import Block
@@ -18,9 +19,11 @@ from tests.results.studies import (
     CHEAP,
     DEAR,
     NAME,
+    PUBLISHED,
     TASK,
     add,
     complete,
+    fill_stages,
     new_study,
     scores,
     setup,
@@ -90,6 +93,8 @@ def test_a_row_holds_costs_and_scores_with_their_protocols(small_store: Store, s
     exact = cost(DEAR, TASK)
     expected = {
         "trial": 2,
+        "stage": "search",
+        "parent": None,
         "digest": DEAR.digest,
         "architecture": "3x16 rfdb*2 residual, pixelshuffle",
         "gmacs": exact.macs / GIGA,
@@ -186,6 +191,101 @@ def test_values_are_found_by_name_and_protocol(small_store: Store, small_setup: 
         baseline_value(found.study, "psnr_y", "Y, on the moon")
 
 
-def test_limits_come_from_either_kind_of_budget() -> None:
-    assert limits({"gmacs": None, "max_gmacs": 0.5}) == (0.0, 0.5)
-    assert limits({"gmacs": "0.25:1", "max_gmacs": None}) == (0.25, 1.0)
+def test_a_goal_is_told_in_words(small_store: Store) -> None:
+    study = small_store.study(NAME)
+
+    def told(budget: list[float | None], **said: object) -> str:
+        config = study.config | {"min_psnr": said.get("min_psnr")}
+        return goal_text(replace(study, config=config, data=study.data | {"budget": budget} | said))
+
+    assert told([0.0, 2.0]) == "at most 2 GMACs"
+    assert told([0.25, 1.0]) == "0.25 to 1 GMACs"
+    assert told([0.0, None], min_psnr=28.125) == "psnr_y of at least 28.125 dB"
+    assert told([0.0, None]) == "the highest psnr_y"
+    assert told([0.5, None]) == "at least 0.5 GMACs"
+    rfdn = {"quality": 32.0412, "label": "rfdn"}
+    assert (
+        told([0.0, 20.0], goal=rfdn, min_psnr="rfdn")
+        == "at most 20 GMACs, psnr_y of at least 32.041 dB (rfdn)"
+    )
+
+
+@pytest.fixture
+def staged(tmp_path: Path) -> Iterator[tuple[Store, float]]:
+    """A study of several stages, and bicubic's score."""
+    with Store.open(tmp_path / "results.db") as store:
+        yield store, baseline(fill_stages(store, tmp_path))
+
+
+def test_one_front_is_over_all_stages(staged: tuple[Store, float]) -> None:
+    store, bicubic = staged
+    found = overview(store, NAME)
+    assert [(trial.number, trial.stage) for trial in found.members] == [
+        (7, "distil"),
+        (5, "distil"),
+        (0, "published"),
+    ]
+    assert [(r["trial"], r["stage"], r["parent"]) for r in rows(found)] == [
+        (7, "distil", 6),
+        (5, "distil", 3),
+        (0, "published", None),
+    ]
+    assert len(found.front.points) == 8
+    assert found.front.worthless == 2  # pruned, and not yet trained again
+    cheap, dear = (cost(architecture, TASK).macs for architecture in (CHEAP, DEAR))
+    volume = (BUDGET * GIGA - cheap) * 1.0 + (
+        BUDGET * GIGA - dear
+    ) * 1.0  # published: past the budget, adds nothing
+    assert found.front.hypervolume == pytest.approx(volume)
+    assert found.front.reference is not None
+    assert found.front.reference.quality == bicubic
+
+
+def test_the_best_is_the_highest_quality_within_the_budget(staged: tuple[Store, float]) -> None:
+    found = overview(staged[0], NAME)
+    assert found.floor is None
+    assert found.best.number == 5  # the published network is better, and costs too much
+    assert json.loads(as_json(found))["best"] == 5
+    none = replace(found, budget=(0.0, 0.1))
+    with pytest.raises(
+        ValueError, match=r"the cheapest trial of its front, 7, costs 0\.1882 GMACs: prune it"
+    ):
+        _ = none.best
+    assert json.loads(as_json(none))["best"] is None
+
+
+@pytest.mark.parametrize(("above", "number"), [(0.5, 7), (1.0, 7), (1.25, 5), (2.25, 0)])
+def test_the_best_is_the_cheapest_that_reaches_a_floor(
+    staged: tuple[Store, float], above: float, number: int
+) -> None:
+    store, bicubic = staged
+    found = replace(overview(store, NAME), floor=("rfdn", bicubic + above), budget=(0.0, None))
+    assert found.best.number == number
+    if number == 0:
+        with pytest.raises(ValueError, match=rf"the best reached is {bicubic + 2:.3f} \(trial 5\)"):
+            _ = replace(found, budget=(0.0, BUDGET)).best
+
+
+def test_without_a_limit_hypervolume_is_measured_from_the_dearest_trial(tmp_path: Path) -> None:
+    goal = {"quality": 99.0, "label": "rfdn"}
+    with Store.open(tmp_path / "results.db") as store:
+        made = fill_stages(store, tmp_path, goal=goal)
+        found = overview(store, NAME)
+        empty = overview(store, new_study(store, made, "empty", goal).name)
+    assert (found.budget, found.floor) == ((0.0, None), ("rfdn", 99.0))
+    assert found.front.reference is not None
+    assert found.front.reference.cost == cost(PUBLISHED, TASK).macs
+    assert found.front.reference.meaning == "the dearest trial, 4.043 GMACs; bicubic"
+    with pytest.raises(ValueError, match=r"psnr_y of at least 99 dB \(rfdn\); the best reached is "):
+        _ = found.best
+    record = json.loads(as_json(found))
+    assert (record["budget_gmacs"], record["best"]) == ([0.0, None], None)
+    assert record["floor"] == {"name": "rfdn", "value": 99.0}
+    assert (empty.front.reference, empty.front.hypervolume) == (None, None)
+    assert json.loads(as_json(empty))["reference"] is None
+
+
+def test_a_plain_number_is_a_floor(small_store: Store) -> None:
+    study = small_store.study(NAME)
+    assert floor_of(study) is None
+    assert floor_of(replace(study, config=study.config | {"min_psnr": 28.5})) == ("", 28.5)

@@ -1,15 +1,17 @@
 """Figures: the pixels are there, say what they must, and nothing overlaps."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import matplotlib
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch
 from PIL import Image
 
 from results.front import Front, Objective, Point, Reference, front_of
-from results.plots import plot_curves, plot_front
+from results.plots import COLOURS, plot_curves, plot_front
 
 MACS = Objective("macs", "MACs without bias, 3x256x256", "1", "min")
 PSNR = Objective("psnr_y", "Y, 8-bit, border 4, on set5 (1a2b3c4d5e6f)", "dB", "max")
@@ -97,9 +99,76 @@ def test_an_empty_study_can_be_drawn(tmp_path, figures):
     assert "no complete trial yet" in [text.get_text() for text in figures[0].texts]
 
 
+def test_rare_kinds_share_a_colour(tmp_path, figures):
+    """Unless they are on the front."""
+    labels = [f"kind {n % 9}" for n in range(36)] + [
+        "odd",
+        "rare",
+        "rare",
+        "rare",
+    ]  # the last three are members
+    draw(tmp_path / "front.png", labels=labels)
+    legend = [text.get_text() for text in figures[0].axes[0].get_legend().get_texts()]
+    assert "rare" in legend
+    assert "odd" not in legend
+    assert len([label for label in legend if label.startswith(("kind", "rare"))]) == len(COLOURS)
+    assert legend[-1] == "other kinds"
+
+
+@pytest.fixture
+def staged():
+    """A published network, two pruned from it and not yet trained, their distilled children, and two searched."""
+    made = [
+        ("published", None, 2e8, 32.0),
+        ("prune", 0, 1e8, 12.0),
+        ("distil", 1, 1e8, 31.5),
+        ("prune", 0, 0.6e8, 9.0),
+        ("distil", 3, 0.6e8, 30.5),
+        ("search", None, 0.3e8, 29.5),
+        ("search", None, 1.9e8, 29.0),
+    ]
+    drawn = tuple(Point(n, n, str(n), c, q) for n, (_, _, c, q) in enumerate(made))
+    members = tuple(drawn[n] for n in (5, 4, 2, 0))
+    found = Front(members, drawn, MACS, PSNR, REFERENCE, 3e8)
+    stages, parents = [m[0] for m in made], {n: m[1] for n, m in enumerate(made) if m[1] is not None}
+    return drawn, found, {"stages": stages, "parents": parents, "baseline": ("bicubic", 28.42), **NAMES}
+
+
+def test_stages_have_marks_and_lineages_arrows(tmp_path, figures, staged):
+    drawn, found, options = staged
+    plot_front(tmp_path / "front.png", drawn, found, floor=("rfdn", 31.0), **options)
+    axes = figures[0].axes[0]
+    legend = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert legend[:3] == ["Pareto front", "bicubic: 28.42", "at least 31.00: rfdn"]
+    assert legend[3:6] == ["published", "search", "distil"]  # none that was only pruned is in view
+    arrows = [child for child in axes.get_children() if isinstance(child, FancyArrowPatch)]
+    ends = [tuple(map(tuple, arrow._posA_posB)) for arrow in arrows]
+    assert sorted(ends) == [((2e8, 32.0), (0.6e8, 30.5)), ((2e8, 32.0), (1e8, 31.5))]
+
+
+def test_networks_just_pruned_do_not_squeeze_the_others(tmp_path, figures, staged):
+    drawn, found, options = staged
+    plot_front(tmp_path / "front.png", drawn, found, **options)
+    axes = figures[0].axes[0]
+    assert 27 < axes.get_ylim()[0] < 28.42
+    assert "2 far below" in [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def test_a_network_just_pruned_is_shown_where_it_is_as_good_as_others(tmp_path, figures, staged):
+    drawn, found, options = staged
+    drawn = (drawn[0], replace(drawn[1], quality=30.0), *drawn[2:])
+    plot_front(tmp_path / "front.png", drawn, found, **options)
+    axes = figures[0].axes[0]
+    assert "prune" in [text.get_text() for text in axes.get_legend().get_texts()]
+    arrows = [child for child in axes.get_children() if isinstance(child, FancyArrowPatch)]
+    assert len(arrows) == 3  # published to pruned to distilled, and past the other one
+
+
 def test_labels_must_match_the_points(tmp_path):
     with pytest.raises(ValueError, match="got 1 for 40"):
         draw(tmp_path / "front.png", labels=["one"])
+    with pytest.raises(ValueError, match="expected one stage per point, got 1 for 40"):
+        draw(tmp_path / "front.png", stages=["search"])
     assert not (tmp_path / "front.png").exists()
 
 

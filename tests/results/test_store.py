@@ -2,6 +2,7 @@
 
 import glob
 import importlib.util
+import json
 import os
 import shutil
 import sqlite3
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import FrozenInstanceError
 from datetime import UTC, datetime, timedelta
@@ -19,13 +20,14 @@ from uuid import uuid4
 
 import pytest
 from alembic.autogenerate import compare_metadata
-from alembic.command import downgrade
+from alembic.command import downgrade, upgrade
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, text
+from sqlalchemy import MetaData, create_engine, text
 
 from results import migrations
-from results.schema import SCHEMA_VERSION, Artifact, Base, Study
+from results.rows import variant_of
+from results.schema import SCHEMA_VERSION, Artifact, Base, Stage, Study, Trial
 from results.store import Store, StoreError, StudyExists, UnknownStudy
 from spaces.measurement import Measurement
 
@@ -61,6 +63,13 @@ def new_study(store: Store, name: str = "mobile-x4") -> Study:
 def new_trial(store: Store, study: Study, n: int, **options):
     options = {"ask_number": n, "genotype": [n, "relu"], "measurements": COSTS, **options}
     return store.add_trial(study.id, digest=f"{n:012x}", architecture_json=f'{{"n":{n}}}', **options)
+
+
+def new_child(store: Store, study: Study, n: int, parent: Trial | None, stage: Stage, **options):
+    """A trial that no strategy asked for."""
+    parent_id = None if parent is None else parent.id
+    options = {"ask_number": None, "genotype": None, **options}
+    return new_trial(store, study, n, stage=stage, parent_id=parent_id, **options)
 
 
 def complete_trial(store: Store, study: Study, n: int, value: float = 30.0):
@@ -210,9 +219,53 @@ class TestContract:
             store, study, 0, stage="prune", parent_id=parent.id, ask_number=None, genotype=None
         )
         assert (pruned.number, pruned.parent_id, pruned.genotype) == (1, parent.id, None)
-        assert store.trial_by_digest(study.id, "prune", pruned.digest) == pruned
-        assert store.trial_by_digest(study.id, "distil", pruned.digest) is None
+        assert store.find_trial(study.id, "prune", pruned.digest) == pruned
+        assert store.find_trial(study.id, "distil", pruned.digest) is None
         assert [trial.number for trial in store.trials(other.id)] == [0]
+
+    def test_an_architecture_is_at_a_stage_once_a_variant(self, store):
+        study = new_study(store)
+        parent = complete_trial(store, study, 0)
+        made = [{"criterion": "l1", "target_gmacs": 1.5}, {"criterion": "taylor", "target_gmacs": 1.5}]
+        pruned = [
+            new_child(store, study, 1, parent, "prune", origin=origin, variant=variant_of(origin, parent))
+            for origin in made
+        ]
+        assert [store.find_trial(study.id, "prune", t.digest, t.variant) for t in pruned] == pruned
+        assert [t.origin for t in store.trials(study.id, stages=["prune"])] == made
+        assert store.find_trial(study.id, "prune", pruned[0].digest) is None
+        with pytest.raises(StoreError, match="nothing is counted twice"):
+            new_child(store, study, 1, parent, "prune", variant=pruned[0].variant)
+
+    def test_lineage_and_children(self, store):
+        study = new_study(store)
+        root = new_child(store, study, 0, None, "published")
+        pruned = [new_child(store, study, n, root, "prune") for n in (1, 2)]
+        distilled = new_child(store, study, 1, pruned[0], "distil")
+        assert store.lineage(distilled.id) == (root, pruned[0], distilled)
+        assert store.lineage(root.id) == (root,)
+        assert store.children(root.id) == tuple(pruned)
+        assert store.children(distilled.id) == ()
+        with pytest.raises(StoreError, match="no trial has id 99"):
+            store.lineage(99)
+
+    def test_a_parent_is_of_the_same_study(self, store):
+        study, other = new_study(store), new_study(store, "other")
+        foreign = new_trial(store, other, 0)
+        for parent_id in (foreign.id, 99):
+            with pytest.raises(StoreError, match=f"no trial of this study has id {parent_id}"):
+                new_trial(store, study, 1, stage="prune", parent_id=parent_id)
+        assert store.trials(study.id) == ()
+        assert store.asks(study.id) == ()
+
+    def test_a_published_network_is_not_what_came_of_a_study(self, store):
+        study = new_study(store)
+        for n, stage, value in ((0, "published", 32.0), (1, "search", 30.0)):
+            trial = new_child(store, study, n, None, stage)
+            store.start_trial(trial.id)
+            store.finish_trial(trial.id, [psnr(value)], seconds=0.0)
+        (summary,) = store.studies()
+        assert (summary.complete, summary.best[-1]) == (2, psnr(30.0))
 
     def test_no_architecture_is_trained_twice(self, store):
         study = new_study(store)
@@ -455,6 +508,42 @@ class TestContract:
         with Store.open(place) as upgraded:
             assert new_study(upgraded).name == "mobile-x4"
 
+    def test_an_upgrade_keeps_everything(self, place):
+        if "://" not in place:
+            Path(place).parent.mkdir()
+        old_store(place, 2)
+        with Store.open(place, create=False) as store:
+            studies = [summary.study for summary in store.studies()]
+            assert [study.data.get("budget") for study in studies] == [
+                [0.25, 1.0],
+                [0.0, 0.5],
+                [0.5, None],
+                None,
+            ]
+            assert [study.data["train"] for study in studies] == [1, 1, 1, 1]
+            assert [study.config for study in studies] == list(OLD_CONFIGS)
+            first, second, pruned = store.trials(1)
+            assert [first.number, second.number, pruned.number] == [0, 1, 2]
+            assert {(trial.origin, trial.variant) for trial in (first, second, pruned)} == {(None, "")}
+            assert store.lineage(pruned.id) == (second, pruned)
+            assert first.measurements == second.measurements == (psnr(30.5),)
+            assert [(r.trial_id, r.measurements) for r in store.rungs(1)] == [
+                (n, (psnr(30.5),)) for n in (1, 2)
+            ]
+            assert [ask.trial_id for ask in store.asks(1)] == [1, 2]
+            assert store.artifacts(second.id) == (Artifact("weights", "w", "ab", 3),)
+            # Its constraints hold as in a new one.
+            new_child(store, studies[0], 0, first, "prune", variant="x")
+            with pytest.raises(StoreError, match="nothing is counted twice"):
+                new_child(store, studies[0], 0, first, "prune", variant="x")
+            with pytest.raises(StoreError, match="It refers to a study, trial or rung"):
+                store.add_artifact(99, WEIGHTS)
+            with store._engine.connect() as connection:
+                context = MigrationContext.configure(
+                    connection, opts={"version_table": migrations.VERSION_TABLE}
+                )
+                assert compare_metadata(context, Base.metadata) == []
+
     def test_a_newer_schema_is_refused(self, store, place):
         with store._write("test") as connection:
             connection.execute(text(f"UPDATE {migrations.VERSION_TABLE} SET version_num = '9999'"))
@@ -486,6 +575,60 @@ class TestContract:
 # Schema
 
 
+OLD_CONFIGS = (
+    {"gmacs": "0.25:1"},
+    {"gmacs": None, "max_gmacs": 0.5},
+    {"gmacs": "0.5:inf", "max_gmacs": None},
+    {},
+)
+
+
+def old_store(place: str, count: int) -> None:
+    """A store of version 0001: studies, of which the first has complete trials and one pruned from the last."""
+    engine = create_engine(place if "://" in place else f"sqlite:///{place}")
+    made = datetime(2026, 1, 1, tzinfo=UTC)
+    digests = {"space_digest": "s", "data_digest": "d"}
+    study = {
+        "task": "t",
+        "strategy": "s",
+        "seed": 0,
+        "space_name": "s",
+        "space": "{}",
+        "environment": "{}",
+    } | digests
+    trial = {"study_id": 1, "architecture": "{}", "state": "complete", "attempts": 1, "created_at": made}
+    psnr_y = {"name": "psnr_y", "value": 30.5, "unit": "dB", "direction": "max", "protocol": PROTOCOL}
+    with engine.begin() as connection:
+        upgrade(migrations.config(connection), "0001")
+        tables = MetaData()
+        tables.reflect(connection)
+
+        def add(table: str, rows: Iterable[dict]) -> None:
+            connection.execute(tables.tables[table].insert(), list(rows))
+
+        texts = [json.dumps(config) for config in OLD_CONFIGS]
+        named = [{"name": f"study-{n}", "config": config} for n, config in enumerate(texts)]
+        add(
+            "studies",
+            ({**study, **n, "data": '{"train":1}', "created_at": made, "state": "paused"} for n in named),
+        )
+        searched = [
+            {"number": n, "digest": f"{n:x}", "stage": "search", "genotype": "[1]"} for n in range(count)
+        ]
+        add("trials", ({**trial, **each} for each in searched))
+        add("trials", [{**trial, "number": count, "digest": "0", "stage": "prune", "parent_id": count}])
+        ids = range(1, count + 1)
+        add(
+            "asks",
+            ({"study_id": 1, "number": n, "genotype": "[1]", "outcome": "trial", "trial_id": n} for n in ids),
+        )
+        add("rungs", ({"trial_id": n, "step": 100, "attempt": 1, "loss": 0.5, "seconds": 2.0} for n in ids))
+        add("measurements", ({**psnr_y, "trial_id": n, "step": step} for n in ids for step in (100, None)))
+        file = {"kind": "weights", "path": "w", "sha256": "ab", "bytes": 3, "created_at": made}
+        add("artifacts", ({**file, "trial_id": n} for n in ids))
+    engine.dispose()
+
+
 def test_schema_version_is_the_head():
     assert ScriptDirectory.from_config(migrations.config()).get_heads() == [SCHEMA_VERSION]
 
@@ -496,9 +639,13 @@ def test_migrations_write_the_same_ddl_as_the_models(file):
     def ddl(engine) -> set[str]:
         with engine.connect() as connection:
             rows = connection.execute(text("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL"))
-            found = {" ".join(sql.replace(" \n", "\n").split()) for (sql,) in rows}
+            found = {clauses(sql) for (sql,) in rows}
         engine.dispose()
-        return {sql for sql in found if migrations.VERSION_TABLE not in sql}
+        return {lines for lines in found if migrations.VERSION_TABLE not in " ".join(lines)}
+
+    def clauses(sql: str) -> tuple[str, ...]:
+        """In any order, and without the quotes of a renamed table: a migration rebuilds tables."""
+        return tuple(sorted(line.strip(" \t,") for line in sql.replace('"', "").splitlines()))
 
     Store.open(file).close()
     models = create_engine("sqlite://")
@@ -565,6 +712,41 @@ def test_a_read_only_folder_can_be_read_but_not_written(locked_folder):
             Store.open(locked_folder / "new.db")
         with pytest.raises(StoreError, match=r"can't open the store: .*Permission denied"):
             Store.open(locked_folder / "sub" / "new.db")
+
+
+def test_an_older_store_that_cannot_be_written_says_so(tmp_path):
+    folder = Path(tempfile.mkdtemp(prefix="pf-old-"))
+    old_store(str(folder / "results.db"), 1)
+    before = (folder / "results.db").read_bytes()
+    (folder / "results.db").chmod(0o444)
+    folder.chmod(0o555)
+    try:
+        reason = r"results\.db: can't upgrade it from schema 0001 to 0002: .*readonly.*writable"
+        with as_nobody(), pytest.raises(StoreError, match=reason):
+            Store.open(folder / "results.db", create=False)
+        assert (folder / "results.db").read_bytes() == before
+    finally:
+        folder.chmod(0o755)
+        shutil.rmtree(folder)
+
+
+def test_a_killed_upgrade_starts_over(file):
+    """In one transaction: the old version stays until the new one is complete."""
+    old_store(str(file), 2)
+    code = f"""
+import os
+from results import migrations
+from results.store import Store
+upgrade = migrations.upgrade
+migrations.upgrade = lambda connection: (upgrade(connection), os._exit(9))
+Store.open({str(file)!r})
+"""
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 9
+    with sqlite3.connect(file) as old:
+        assert old.execute(f"SELECT version_num FROM {migrations.VERSION_TABLE}").fetchone() == ("0001",)
+    old.close()
+    with Store.open(file) as store:
+        assert [trial.number for trial in store.trials(1)] == [0, 1, 2]
 
 
 def test_a_full_disk_rolls_back_and_says_so(file):

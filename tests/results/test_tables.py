@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ from results.overview import overview, rows
 from results.store import Store
 from results.tables import front_csv, front_table, studies_table, trial_view
 from search.setup import Setup
-from tests.results.studies import CHEAP, DEAR, NAME, add, complete, new_study, scores, setup
+from spaces.architecture import Block
+from spaces.chain import Chain
+from tests.results.studies import CHEAP, DEAR, NAME, add, complete, fill_stages, new_study, scores, setup
 
 
 def printed(table: RenderableType, width: int = 160) -> str:
@@ -46,6 +49,7 @@ def test_the_front_is_printed_with_units_and_protocols(small_store: Store, small
     assert cheap[:2] == ["0", CHEAP.label]
     quality = [f"{bicubic + 1.5:.3f}", "+1.500", f"{tested + 1.375:.3f}"]
     assert dear == ["2", DEAR.label, "1.844", "29,564", "21.9", *quality]
+    assert "best for at most 2 GMACs: trial 2" in text
     assert f"psnr_y: {protocol}; bicubic {bicubic:.3f}" in text
     assert "GMACs: exact, 3x256x256" in text
     assert small_setup.test is not None
@@ -86,7 +90,7 @@ def test_csv_parses_back(small_store: Store) -> None:
     expected = rows(found)
     assert len(records) == 2
     for record, row in zip(records, expected, strict=True):
-        assert record == {key: str(value) for key, value in row.items()}
+        assert record == {key: "" if value is None else str(value) for key, value in row.items()}
         assert float(record["psnr_y"]) == row["psnr_y"]
 
 
@@ -97,19 +101,19 @@ def test_studies_are_listed_with_what_came_of_them(
     own_store.set_study_state(new_study(own_store, made, "empty [new]").id, "paused")
     heading, one, two = cells(printed(studies_table(own_store.studies())))
     bicubic = next(m.value for m in small_setup.baseline if m.key == small_setup.objective)
-    assert heading == ["study", "task", "strategy", "budget", "state", "trials", "failed", "best", "made"]
+    assert heading == ["study", "task", "strategy", "goal", "state", "trials", "failed", "best", "made"]
     best = f"{bicubic + 1.5:.3f} dB"  # on the validation images, of complete trials
-    assert one[:8] == [NAME, "sr-x2", "tpe", "2.0 GMACs", "running", "3/6", "1", best]
-    assert two[:8] == ["empty [new]", "sr-x2", "random", "0.5:1.5 GMACs", "paused", "0/0", "0", ""]
+    assert one[:8] == [NAME, "sr-x2", "tpe", "at most 2 GMACs", "running", "3/6", "1", best]
+    assert two[:8] == ["empty [new]", "sr-x2", "random", "0.5 to 1.5 GMACs", "paused", "0/0", "0", ""]
     assert one[8] == f"{own_store.study(NAME).created_at:%Y-%m-%d %H:%M}"
 
 
 def view(store: Store, number: int) -> str:
     study = store.study(NAME)
     trial = store.trial(study.id, number)
-    return printed(
-        trial_view(trial, store.rungs(study.id, trial_id=trial.id), store.artifacts(trial.id)), width=250
-    )
+    rungs, artifacts = store.rungs(study.id, trial_id=trial.id), store.artifacts(trial.id)
+    lineage, children = store.lineage(trial.id), store.children(trial.id)
+    return printed(trial_view(study, lineage, rungs, artifacts, children), width=250)
 
 
 def test_a_trial_is_shown_with_everything_on_record(small_store: Store, small_setup: Setup) -> None:
@@ -141,3 +145,50 @@ def test_a_trial_without_results_is_shown_too(small_store: Store, number: int, w
     assert "trained" not in text
     assert "psnr" not in text
     assert "weights" not in text
+
+
+def test_several_stages_are_told_apart_with_their_lineage(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "results.db") as store:
+        bicubic = next(m for m in fill_stages(store, tmp_path).baseline if m.name == "psnr_y")
+        front = printed(front_table(overview(store, NAME)))
+        pruned, distilled = view(store, 3), view(store, 5)
+    heading, *lines = cells(front)
+    assert heading[:4] == ["trial", "stage", "parent", "architecture"]
+    assert [line[:3] for line in lines] == [
+        ["7", "distil", "6"],
+        ["5", "distil", "3"],
+        ["0", "published", ""],
+    ]
+    assert "best for at most 2 GMACs: trial 5" in front
+    assert "parent 3\n" in distilled.replace(" \n", "\n")
+    assert 'recipe {"steps": 2000, "loss": "l2"}' in distilled
+    assert "teacher [0]" in distilled
+    assert cells(distilled)[:4] == [
+        ["trial", "stage", "state", "GMACs", "psnr_y [dB]"],
+        ["0", "published", "complete", "4.043", f"{bicubic.value + 2.5:.3f}"],
+        ["3", "prune", "complete", "1.844", f"{bicubic.value - 6:.3f}"],
+        ["5", "distil", "complete", "1.844", f"{bicubic.value + 2:.3f}"],
+    ]
+    assert f"psnr_y: {bicubic.protocol}" in distilled
+    assert "children 4 (finetune), 5 (distil)" in pruned
+    assert "criterion l1" in pruned
+
+
+def test_a_floor_that_none_reaches_is_said(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "results.db") as store:
+        fill_stages(store, tmp_path, goal={"quality": 99.0, "label": "rfdn"})
+        text = printed(front_table(overview(store, NAME)), width=250)
+        (study,) = cells(printed(studies_table(store.studies())))[1:]
+    assert "best: none; study 'phone' looks for psnr_y of at least 99 dB (rfdn); the best reached is " in text
+    assert study[3] == "psnr_y of at least 99 dB (rfdn)"
+
+
+def test_a_long_architecture_is_cut(small_store: Store) -> None:
+    study = small_store.study(NAME)
+    trial = replace(
+        small_store.trial(study.id, 0), architecture=Chain(8, (Block("residual"),) * 200).to_json()
+    )
+    text = printed(trial_view(study, [trial], (), ()), width=2000)
+    assert f"... ({len(trial.architecture):,} characters; an export writes it whole)" in text
+    assert trial.architecture[:1000] in text
+    assert trial.architecture[:1001] not in text
