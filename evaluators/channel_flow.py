@@ -120,8 +120,6 @@ class ChannelFlow(TorchFunctionMode):
         made = [out] if isinstance(out, Tensor) else out
         if not isinstance(made, tuple | list) or not all(isinstance(t, Tensor) for t in made) or not made:
             return out
-        if name in ("__get__", "__set__") and not isinstance(out, Tensor):
-            return out
         taken = list(_tensors((*args, *kwargs.values())))
         if rule is None:
             found = self._unknown(name, taken, made)
