@@ -57,7 +57,7 @@ class _Composed(nn.Module):
         """Y as (N, K, H*W), and the image's composed basis as (N, *basis_shape)."""
         features = self.act(self.conv(self.norm(x)))
         weights = self.predictor(features.mean(dim=(2, 3), keepdim=True)).flatten(1).softmax(dim=1)
-        return self.expand(features).flatten(2), torch.tensordot(weights, self.bases, dims=1)
+        return self.expand(features).flatten(2), torch.tensordot(weights.to(self.bases), self.bases, dims=1)
 
 
 @BLOCKS.add("mccb")

@@ -109,11 +109,9 @@ def test_soft_threshold_by_hand() -> None:
     channels = Channels.trace(network, 3)
     group = next(g for g in channels.groups if g.name == "blocks.0.conv1")
     first, second = (network.get_submodule(f"blocks.0.conv{i}") for i in (1, 2))
-    slices = [
-        torch.cat((first.weight[i].flatten(), first.bias[i : i + 1], second.weight[:, i].flatten()))
-        for i in range(6)
-    ]
-    norms, before = [s.detach().norm() for s in slices], first.bias.detach().clone()
+    w, b, v = first.weight.detach(), first.bias.detach(), second.weight.detach()
+    slices = [torch.cat((w[i].flatten(), b[i : i + 1], v[:, i].flatten())) for i in range(6)]
+    norms, before = [s.norm() for s in slices], b.clone()
     np.testing.assert_allclose(channels.norms()[group.channels], norms, rtol=1e-5)
     amount = float(norms[2]) / len(slices[2]) ** 0.5
     channels.soft_threshold(amount)
