@@ -17,7 +17,8 @@ import numpy as np
 from evaluators.channels import Channels, Group
 
 CLOSE = 0.005  # of the target: how far below it the cost may end
-_EXCHANGED = 4  # steps of one group that an exchange may take or give
+# An exchange: so many groups change, of the first so many, by so many steps each way.
+_EXCHANGES = ((2, 40, 24), (3, 12, 6), (4, 6, 4))
 
 
 class Steps:
@@ -139,14 +140,14 @@ def _filled(steps: list[Steps], levels: list[int], target: float, cost: Cost) ->
 def _closer(steps: list[Steps], levels: list[int], target: float, operations: Operations) -> list[int]:
     """Near the levels those that cost between ``CLOSE`` below the target and it; the nearest below if none do.
 
-    First two groups, then three change by up to ``_EXCHANGED`` steps each. Of several the best by their gains.
+    First two groups change, then three, then four. Of several levels the best by their gains.
     """
     sizes = [np.array(s.sizes) for s in steps]
     worth = [np.cumsum([0.0, *s.gains]) for s in steps]
     best, best_cost = np.array(levels), -np.inf
-    for together, most in ((2, 40), (3, 12)):
+    for together, most, reach in _EXCHANGES:
         for chosen in combinations(range(min(len(steps), most)), together):
-            moved = _neighbours(steps, levels, chosen)
+            moved = _neighbours(steps, levels, chosen, reach)
             widths = np.stack([size[moved[:, i]] for i, size in enumerate(sizes)], axis=1)
             costs = operations(widths)
             costs = np.where(costs <= target, costs, -np.inf)
@@ -159,10 +160,9 @@ def _closer(steps: list[Steps], levels: list[int], target: float, operations: Op
     return list(best)
 
 
-def _neighbours(steps: list[Steps], levels: list[int], chosen: tuple[int, ...]) -> np.ndarray:
-    """(n, groups) levels, of which the chosen groups' differ by up to ``_EXCHANGED``."""
-    reach = range(-_EXCHANGED, _EXCHANGED + 1)
-    ranges = [[levels[i] + d for d in reach if 0 <= levels[i] + d <= steps[i].top] for i in chosen]
+def _neighbours(steps: list[Steps], levels: list[int], chosen: tuple[int, ...], reach: int) -> np.ndarray:
+    """(n, groups) levels, of which the chosen groups' differ by up to ``reach``."""
+    ranges = [range(max(0, levels[i] - reach), min(steps[i].top, levels[i] + reach) + 1) for i in chosen]
     grid = np.array(list(product(*ranges)))
     moved = np.tile(np.array(levels), (len(grid), 1))
     moved[:, chosen] = grid
