@@ -2,7 +2,8 @@
 
     python benchmarks/pruning.py --work DIR
 
-Two ratios of its GMACs, each fine-tuned on the targets and distilled from the unpruned network (``--only long``), and
+Two ratios of its GMACs, each fine-tuned on the targets and distilled from the unpruned network (``--only long``), other
+weights of the teacher at the first ratio (``--only lambda``), and
 each importance criterion at the same target, seed and steps with both (``--only criteria``). Trains on BSDS500 train
 and
 test without the one photograph that Set5 shows, too, scores on Set5, Set14 and B100 (BSDS500 val). Results and
@@ -60,22 +61,22 @@ class Run:
 
     ratio: float
     criterion: str
-    taught: bool
+    taught: float  # lambda: 0 for fine-tuning
     steps: int
 
     @property
     def name(self) -> str:
-        how = "distilled" if self.taught else "finetuned"
+        how = {0.0: "finetuned", 0.5: "distilled"}.get(self.taught, f"distilled{self.taught:g}")
         return f"{self.criterion}-{round(100 * self.ratio)}-{how}-{self.steps}"
 
     @property
     def recipe(self) -> Recipe:
         """L1, then L2 at a tenth of the rate for a tenth of the steps."""
-        last, distil = self.steps // 10, 0.5 if self.taught else 0.0
+        last = self.steps // 10
         return Recipe(
             (
-                Stage(self.steps - last, "l1", RATE, BATCH, PATCH, distil=distil),
-                Stage(last, "l2", RATE / 10, BATCH, PATCH, distil=distil),
+                Stage(self.steps - last, "l1", RATE, BATCH, PATCH, distil=self.taught),
+                Stage(last, "l2", RATE / 10, BATCH, PATCH, distil=self.taught),
             )
         )
 
@@ -86,7 +87,7 @@ def main() -> int:
     found.add_argument("--weights", type=Path, default=shared / "weights")
     found.add_argument("--data", type=Path, default=shared / "data", help="folder with set5, set14, bsds500")
     found.add_argument("--work", type=Path, required=True, help="folder for results, checkpoints and outputs")
-    found.add_argument("--only", choices=("long", "criteria"))
+    found.add_argument("--only", choices=("long", "criteria", "lambda"))
     found.add_argument("--steps", type=int, default=4000, help="of the long runs")
     found.add_argument("--criteria-steps", type=int, default=400)
     found.add_argument("--device", default="cpu")
@@ -94,9 +95,11 @@ def main() -> int:
     args = found.parse_args()
     torch.set_num_threads(1)
     args.work.mkdir(parents=True, exist_ok=True)
-    long = [Run(r, "taylor", taught, args.steps) for r in RATIOS for taught in (True, False)]
-    short = [Run(0.65, c, taught, args.criteria_steps) for c in CRITERIA for taught in (True, False)]
-    runs = {"long": long, "criteria": short}.get(args.only, long + short)
+    long = [Run(r, "taylor", taught, args.steps) for r in RATIOS for taught in (0.5, 0.0)]
+    short = [Run(0.65, c, taught, args.criteria_steps) for c in CRITERIA for taught in (0.5, 0.0)]
+    lessons = [Run(0.65, "taylor", taught, args.steps) for taught in (0.9, 1.0)]
+    every = {"long": long, "criteria": short, "lambda": lessons}
+    runs = every[args.only] if args.only else [run for some in every.values() for run in some]
     if not args.report:
         bench = Bench(args.weights, args.data, args.work, args.device)
         for run in runs:
@@ -273,7 +276,8 @@ def _rows(work: Path, runs: list[Run]) -> Iterator[list[str]]:
         if stem not in seen:
             seen.add(stem)
             yield from line(f"{share}: pruned", stem)
-        yield from line(f"{share}: {'distilled' if run.taught else 'fine-tuned'}", run.name)
+        how = f"distilled, lambda {run.taught:g}" if run.taught else "fine-tuned"
+        yield from line(f"{share}: {how}", run.name)
 
 
 if __name__ == "__main__":
