@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-from results.overview import limits
+from results.overview import GIGA, cost_key, goal_text, value
 from results.schema import Study, Trial
 from spaces.architecture import Architecture
 from spaces.measurement import Measurement
+
+LONGEST = 1000  # characters of an architecture: a pruned one names every tensor
 
 
 class ExportedFile(Protocol):
@@ -32,13 +35,41 @@ class ExportedFile(Protocol):
     def multiple_of(self) -> int: ...
 
 
-def model_card(study: Study, trial: Trial, file: ExportedFile, measurements: Sequence[Measurement]) -> str:
-    """The card of one exported trial."""
+@dataclass(frozen=True)
+class Int8:
+    """What a card says of an INT8 file beyond what it says of the floating-point one.
+
+    Attributes:
+        layers: Convolutions of the network.
+        float_layers: Those of them that compute in floating point.
+        calibration: What the values' ranges are from.
+        compared: The floating-point file's and the INT8 file's measurements, under the same protocols.
+    """
+
+    layers: int
+    float_layers: Sequence[str]
+    calibration: str
+    compared: Sequence[tuple[Measurement, Measurement]]
+
+
+def model_card(
+    study: Study,
+    trial: Trial,
+    file: ExportedFile,
+    measurements: Sequence[Measurement],
+    int8: Int8 | None = None,
+    *,
+    lineage: Sequence[Trial] = (),
+) -> str:
+    """The card of one exported trial.
+
+    Args:
+        lineage: From what the study started with to the trial, which alone is assumed otherwise.
+        file: Of an INT8 file what is known of the floating-point one: ``sizes`` and ``max_error``.
+        measurements: Of the network in floating point.
+    """
     architecture = Architecture.from_json(trial.architecture)
-    training, baseline = study.config["training"], study.data["baseline"]
-    losses = training.get("losses") or ("l1", "l2")
-    patch = "x".join([str(training["patch"])] * 2)
-    low, high = limits(study.config)
+    baseline, lineage = study.data["baseline"], lineage or (trial,)
     checked = ", ".join(f"{h}x{w}" for h, w in file.sizes)
     multiple = f" and multiples of {file.multiple_of}" if file.multiple_of > 1 else ""
     name = str(file.path).rpartition("/")[2]
@@ -53,9 +84,11 @@ def model_card(study: Study, trial: Trial, file: ExportedFile, measurements: Seq
         f"{_taken(study)}; H and W at least {file.minimum_size}{multiple}: "
         "pad smaller images and crop the output. The output isn't clamped: clamp it to [0, 1].",
         "",
-        f"Checked: {file.format} against PyTorch at {checked}; largest difference {file.max_error:.2g}.",
+        f"Checked: {file.format} against PyTorch at {checked}; largest difference {file.max_error:.2g}"
+        + (", both in floating point." if int8 else "."),
         "",
-        "## Cost and quality",
+        *(_int8(int8) if int8 else ()),
+        "## Cost and quality" + (" in floating point" if int8 else ""),
         "",
         "| measurement | value | unit | protocol |",
         "|---|---:|---|---|",
@@ -67,9 +100,7 @@ def model_card(study: Study, trial: Trial, file: ExportedFile, measurements: Seq
         "",
         "## Training and data",
         "",
-        f"{training['steps']} steps of {training['batch']} patches of {patch} input pixels: loss {losses[0]}, the last "
-        f"tenth {losses[1]}, Adam, learning rate {training['learning_rate']:g} falling along a cosine, average of "
-        f"weights {training['ema']:g}, {training['precision']}.",
+        *(_training(study) if len(lineage) == 1 and trial.stage == "search" else _stages(study, lineage)),
         "",
         *(
             f"- {split}: {study.data[split]['name']}, {study.data[split]['images']} image(s), "
@@ -81,14 +112,102 @@ def model_card(study: Study, trial: Trial, file: ExportedFile, measurements: Seq
         "## Provenance",
         "",
         f"- file: SHA-256 `{file.sha256}`, {file.bytes:,} bytes",
-        f"- architecture `{trial.digest}`: `{trial.architecture}`",
-        f"- search: {study.strategy}, seed {study.seed}, space {study.space_name} ({study.space_digest}), "
-        + (f"budget {low:g} to {high:g}" if low else f"budget at most {high:g}")
-        + f" GMACs ({study.config['convention']}, {study.data['cost_input']})",
+        f"- architecture `{trial.digest}`: {_description(trial)}",
+        f"- {_begun(study)}, budget {goal_text(study) or 'none'} ({study.config['convention']}, "
+        f"{study.data['cost_input']})",
         f"- made with {packages}, Python {study.environment['python']}, {study.environment['platform']}",
         "",
     ]
     return "\n".join(lines)
+
+
+def _begun(study: Study) -> str:
+    if study.strategy == "published":
+        return f"begun with the published network {study.space_name}, seed {study.seed}"
+    return f"search: {study.strategy}, seed {study.seed}, space {study.space_name} ({study.space_digest})"
+
+
+def _training(study: Study) -> list[str]:
+    """How the search trained."""
+    training = study.config["training"]
+    losses = training.get("losses") or ("l1", "l2")
+    patch = "x".join([str(training["patch"])] * 2)
+    return [
+        f"{training['steps']} steps of {training['batch']} patches of {patch} input pixels: loss {losses[0]}, the last "
+        f"tenth {losses[1]}, Adam, learning rate {training['learning_rate']:g} falling along a cosine, average of "
+        f"weights {training['ema']:g}, {training['precision']}."
+    ]
+
+
+def _stages(study: Study, lineage: Sequence[Trial]) -> list[str]:
+    """What was done in each stage, with what it gave."""
+    metric, protocol = study.data["objective"]
+    lines = []
+    for number, trial in enumerate(lineage, 1):
+        cost, quality = (
+            value(trial.measurements, *cost_key(study)),
+            value(trial.measurements, metric, protocol),
+        )
+        given = [f"{cost / GIGA:.4g} GMACs"] if cost is not None else []
+        given += [f"{metric} {quality:.3f}"] if quality is not None else []
+        lines.append(
+            f"{number}. trial {trial.number}, {trial.stage}: {_done(study, trial)} ({', '.join(given)})"
+        )
+    return lines
+
+
+def _done(study: Study, trial: Trial) -> str:
+    origin = trial.origin or {}
+    if trial.stage == "published":
+        return (
+            f"published network {origin.get('published', '')}, as given; {origin.get('source', '')}".rstrip(
+                "; "
+            )
+        )
+    if trial.stage == "prune" and "target_gmacs" in origin:
+        return f"least important channels by {origin['criterion']} removed down to {origin['target_gmacs']:.4g} GMACs"
+    if trial.stage == "prune":
+        return "channels that training had brought to zero removed"
+    if "recipe" in origin:
+        stages = "; then ".join(_said(stage) for stage in origin["recipe"].get("stage", ()))
+        teachers = ", ".join(
+            " ".join(f"{k} {v}" for k, v in member.items() if k != "sha256")
+            for member in origin.get("teacher", ())
+        )
+        return stages + (f"; teacher: {teachers}" if teachers else "")
+    return " ".join(_training(study)).rstrip(".")
+
+
+def _said(stage: Mapping[str, Any]) -> str:
+    """A recipe's stage; what isn't said has the default that ``evaluators.recipe`` states."""
+    rest = ", ".join(f"{key} {stage[key]}" for key in stage if key != "steps")
+    return f"{stage['steps']} steps with {rest}"
+
+
+def _description(trial: Trial) -> str:
+    if len(trial.architecture) <= LONGEST:
+        return f"`{trial.architecture}`"
+    return f"in the JSON file beside this one ({len(trial.architecture):,} characters)"
+
+
+def _int8(int8: Int8) -> list[str]:
+    """The section on what became 8-bit, and what came of it."""
+    kept = ", ".join(f"`{name}`" for name in int8.float_layers)
+    return [
+        "## INT8",
+        "",
+        f"{int8.layers - len(int8.float_layers)} of {int8.layers} convolutions compute in 8 bits, with the activations "
+        "right behind them: weights signed, with a scale for each output channel; inputs and outputs unsigned, with "
+        "one scale. All else is in floating point"
+        + (f", and so are these convolutions, the most sensitive first: {kept}." if kept else "."),
+        "",
+        f"Calibration: {int8.calibration}. x86 processors without VNNI may saturate sums: measure again there.",
+        "",
+        "| measurement | floating point | INT8 | unit | protocol |",
+        "|---|---:|---:|---|---|",
+        *(f"| {b.name} | {_number(b)} | {_number(a)} | {a.unit} | {a.protocol} |" for b, a in int8.compared),
+        "",
+    ]
 
 
 def _taken(study: Study) -> str:

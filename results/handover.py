@@ -65,6 +65,7 @@ def export_trial(
     network = load_network(architecture, task, weights_path(store, trial, folder=folder))
     exported = export(network, architecture, task, path, form)
     card = path.with_name(path.name + CARD_SUFFIX)
-    card.write_text(model_card(study, trial, exported, trial.measurements))
+    lineage = store.lineage(trial.id)
+    card.write_text(model_card(study, trial, exported, trial.measurements, lineage=lineage))
     store.add_artifact(trial.id, Artifact(form, str(path.resolve()), exported.sha256, exported.bytes))
     return exported, card

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from results.card import model_card
+from results.card import Int8, model_card
 from results.export import Exported
 from results.store import Store
 from search.setup import Setup
@@ -88,3 +88,26 @@ def test_a_band_and_a_single_set_are_said_as_they_were(tmp_path: Path) -> None:
         text = model_card(study, trial, FILE, [whole])
     assert "budget 0.5 to 2.5 GMACs (bias, 3x256x256)" in text
     assert table(text)["latency", "on a phone"] == ("12", "ms")
+
+
+def test_an_int8_file_stands_beside_the_floating_point_one(small_store: Store) -> None:
+    study = small_store.study(NAME)
+    trial = small_store.trial(study.id, 2)
+    said = "Y, 8-bit, border 2, on some (0123)"
+    psnr = Measurement("psnr_y", 30.5, "dB", "max", said), Measurement("psnr_y", 30.25, "dB", "max", said)
+    size = (
+        Measurement("file", 2000.0, "bytes", "min", "ONNX"),
+        Measurement("file", 900.0, "bytes", "min", "ONNX"),
+    )
+    int8 = Int8(5, ("head", "blocks.0.c1"), "3 patches", (psnr, size))
+    text = model_card(study, trial, FILE, trial.measurements, int8)
+    assert "3 of 5 convolutions compute in 8 bits" in text
+    assert "the most sensitive first: `head`, `blocks.0.c1`." in text
+    assert "Calibration: 3 patches." in text
+    assert f"| psnr_y | 30.5000 | 30.2500 | dB | {said} |" in text
+    assert "| file | 2,000 | 900 | bytes | ONNX |" in text
+    assert "## Cost and quality in floating point" in text
+    whole = model_card(study, trial, FILE, trial.measurements, replace(int8, float_layers=()))
+    assert "5 of 5 convolutions compute in 8 bits" in whole
+    assert "most sensitive" not in whole
+    assert "INT8" not in card(small_store)
