@@ -3,12 +3,11 @@
     python benchmarks/pruning.py --work DIR
 
 Two ratios of its GMACs, each fine-tuned on the targets and distilled from the unpruned network (``--only long``), other
-weights of the teacher at the first ratio (``--only lambda``), and
-each importance criterion at the same target, seed and steps with both (``--only criteria``). Trains on BSDS500 train
-and
-test without the one photograph that Set5 shows, too, scores on Set5, Set14 and B100 (BSDS500 val). Results and
-checkpoints are kept in --work: a run that was cut off goes on, several processes share the runs between them, and
-``--report`` prints what is there. Nothing is chosen by the test sets: lengths and rates are those below.
+weights of the teacher at the first ratio (``--only lambda``), and each importance criterion at the same target, seed
+and steps with both (``--only criteria``). Trains on BSDS500 train and test without the one photograph that Set5 shows,
+too, scores on Set5, Set14 and B100 (BSDS500 val). Results and checkpoints are kept in --work: a run that was cut off
+goes on, several processes share the runs between them, and ``--report`` prints what is there. Nothing is chosen by the
+test sets: lengths and rates are those below.
 """
 
 from __future__ import annotations
