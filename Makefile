@@ -6,8 +6,8 @@ INSTALLED := .venv/installed
 
 .PHONY: demo test lint format clean
 
-demo: $(INSTALLED)  ## Search, front, pictures and a checked ONNX file, from the embedded photographs
-	$(BIN)/pixelfront search --config examples/demo.toml
+demo: $(INSTALLED)  ## Search, prune, distil; front, pictures and a checked ONNX file, from the embedded photographs
+	$(BIN)/pixelfront run examples/demo.toml
 
 test: $(INSTALLED)  ## All tests
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile

@@ -36,13 +36,15 @@ from report import Report, parser
 from rich.table import Table
 
 import search.engine
+import search.execution
 from evaluators.recipe import two_stages
 from evaluators.tasks import get_task
 from evaluators.trial import Advanced, Finished, Job, RungReached, TrialData
 from results.schema import Trial
 from results.store import Store
 from search.asktell import AskTell
-from search.engine import Limits, Search, Tally
+from search.engine import Limits, Search
+from search.execution import Tally
 from search.pool import Ended
 from search.ray_workers import MEBIBYTE, Resources, Workers
 from search.strategies import STRATEGIES, Strategy
@@ -240,7 +242,7 @@ def timed(asktell: AskTell, strategy: Strategy, store: Store, pool: Workers[Any,
         clock.time(strategy, name, "sampler")
     for name in WRITES:
         clock.time(store, name, "store")
-    clock.time(search.engine, "write_atomically", "files")
+    clock.time(search.execution, "write_atomically", "files")
     clock.time(pool, "start", "pool")
     clock.time_iterator(pool, "events", "pool")
     return clock

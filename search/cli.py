@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +20,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     help="Architecture search for image-restoration networks under a hard compute budget.\n\n"
-    "Start with **search**; then look at **front**, **show** a trial, and **export** the winner.",
+    "Start with **search**; then look at **front**, **show** a trial, and **export** the winner. "
+    "**run** goes on from there: **prune**, **distill**, one front over all.",
 )
 
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of the studies' files.", envvar="PIXELFRONT_RUNS")]
@@ -40,6 +40,70 @@ RUNS = Path("runs")
 WIDTH_WITHOUT_TERMINAL = 160
 
 BUDGET, SPACE, DATA, TRAIN, WHERE = "Budget", "Space", "Data", "Training", "Where it runs"
+PRUNE, PUBLISHED, INT8 = "Pruning", "A published network", "INT8"
+
+# Options that several commands have.
+Convention = Annotated[
+    str | None, typer.Option(help="How MACs count: exact, challenge or bias.", rich_help_panel=BUDGET)
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(help="Folder of training images [default: embedded photographs].", rich_help_panel=DATA),
+]
+DataLr = Annotated[
+    Path | None,
+    typer.Option("--data-lr", help="Their LR images, if they aren't to be made.", rich_help_panel=DATA),
+]
+Val = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder that is scored on to choose [default: a tenth of --data].", rich_help_panel=DATA
+    ),
+]
+ValLr = Annotated[Path | None, typer.Option("--val-lr", help="Their LR images.", rich_help_panel=DATA)]
+Test = Annotated[
+    Path | None,
+    typer.Option(help="Folder that only what comes out at the end is scored on.", rich_help_panel=DATA),
+]
+TestLr = Annotated[Path | None, typer.Option("--test-lr", help="Their LR images.", rich_help_panel=DATA)]
+SkipBadImages = Annotated[
+    bool | None,
+    typer.Option("--skip-bad-images", help="Leave out images that can't be used.", rich_help_panel=DATA),
+]
+AllowNearDuplicates = Annotated[
+    bool | None,
+    typer.Option(
+        "--allow-near-duplicates",
+        help="Train on pictures that look like held-out ones.",
+        rich_help_panel=DATA,
+    ),
+]
+NumberOfWorkers = Annotated[
+    int | None, typer.Option(help="Trials at a time [default: as many as fit].", rich_help_panel=WHERE)
+]
+Cpus = Annotated[float | None, typer.Option(help="CPUs per trial [default: 1].", rich_help_panel=WHERE)]
+Gpus = Annotated[
+    float | None,
+    typer.Option(help="GPUs per trial; fractions share one [default: 0].", rich_help_panel=WHERE),
+]
+Threads = Annotated[
+    int | None, typer.Option(help="Torch threads per trial [default: 1].", rich_help_panel=WHERE)
+]
+Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.", rich_help_panel=WHERE)]
+RayAddress = Annotated[
+    str | None, typer.Option("--ray-address", help="A Ray cluster, HOST:PORT.", rich_help_panel=WHERE)
+]
+Steps = Annotated[
+    int | None, typer.Option(help="Its steps in all [default: the recipe's].", rich_help_panel=TRAIN)
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Any key of the configuration, as in a TOML file; repeatable: --set space.levels=2:4.",
+    ),
+]
 
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 app.add_typer(data_app, name="data", help="List public image sets and get them.")
@@ -87,9 +151,7 @@ def search(
             rich_help_panel=BUDGET,
         ),
     ] = None,
-    convention: Annotated[
-        str | None, typer.Option(help="How MACs count: exact, challenge or bias.", rich_help_panel=BUDGET)
-    ] = None,
+    convention: Convention = None,
     trials: Annotated[
         int | None,
         typer.Option(
@@ -148,41 +210,14 @@ def search(
         bool | None,
         typer.Option("--same-block", help="One block kind for all positions.", rich_help_panel=SPACE),
     ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(help="Folder of training images [default: embedded photographs].", rich_help_panel=DATA),
-    ] = None,
-    data_lr: Annotated[
-        Path | None,
-        typer.Option("--data-lr", help="Their LR images, if they aren't to be made.", rich_help_panel=DATA),
-    ] = None,
-    val: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder that the search scores on [default: a tenth of --data].", rich_help_panel=DATA
-        ),
-    ] = None,
-    val_lr: Annotated[
-        Path | None, typer.Option("--val-lr", help="Their LR images.", rich_help_panel=DATA)
-    ] = None,
-    test: Annotated[
-        Path | None, typer.Option(help="Folder that only the final front is scored on.", rich_help_panel=DATA)
-    ] = None,
-    test_lr: Annotated[
-        Path | None, typer.Option("--test-lr", help="Their LR images.", rich_help_panel=DATA)
-    ] = None,
-    skip_bad_images: Annotated[
-        bool | None,
-        typer.Option("--skip-bad-images", help="Leave out images that can't be used.", rich_help_panel=DATA),
-    ] = None,
-    allow_near_duplicates: Annotated[
-        bool | None,
-        typer.Option(
-            "--allow-near-duplicates",
-            help="Train on pictures that look like held-out ones.",
-            rich_help_panel=DATA,
-        ),
-    ] = None,
+    data: Data = None,
+    data_lr: DataLr = None,
+    val: Val = None,
+    val_lr: ValLr = None,
+    test: Test = None,
+    test_lr: TestLr = None,
+    skip_bad_images: SkipBadImages = None,
+    allow_near_duplicates: AllowNearDuplicates = None,
     steps: Annotated[
         int | None, typer.Option(help="Steps a trial [default: 1000].", rich_help_panel=TRAIN)
     ] = None,
@@ -203,34 +238,16 @@ def search(
     precision: Annotated[
         str | None, typer.Option(help="auto, float32 or bfloat16.", rich_help_panel=TRAIN)
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Trials at a time [default: as many as fit].", rich_help_panel=WHERE)
-    ] = None,
-    cpus: Annotated[
-        float | None, typer.Option(help="CPUs per trial [default: 1].", rich_help_panel=WHERE)
-    ] = None,
-    gpus: Annotated[
-        float | None,
-        typer.Option(help="GPUs per trial; fractions share one [default: 0].", rich_help_panel=WHERE),
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(help="Torch threads per trial [default: 1].", rich_help_panel=WHERE)
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.", rich_help_panel=WHERE)] = None,
-    ray_address: Annotated[
-        str | None, typer.Option("--ray-address", help="A Ray cluster, HOST:PORT.", rich_help_panel=WHERE)
-    ] = None,
+    workers: NumberOfWorkers = None,
+    cpus: Cpus = None,
+    gpus: Gpus = None,
+    threads: Threads = None,
+    device: Device = None,
+    ray_address: RayAddress = None,
     retries: Annotated[
         int | None, typer.Option(help="Tries again after a lost worker [default: 2].", rich_help_panel=WHERE)
     ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Any key of the configuration, as in a TOML file; repeatable: --set space.levels=2:4.",
-        ),
-    ] = None,
+    set_: Settings = None,
     runs: Runs = RUNS,
     db: Db = None,
     no_finish: Annotated[
@@ -275,13 +292,8 @@ def search(
         "training.learning_rate": lr,
         "training.rungs": rungs,
         "training.precision": precision,
-        "workers.number": workers,
-        "workers.cpus": cpus,
-        "workers.gpus": gpus,
-        "workers.threads": threads,
-        "workers.device": device,
-        "workers.ray_address": ray_address,
         "workers.retries": retries,
+        **_where(workers, cpus, gpus, threads, device, ray_address),
     }
     run_search(
         load(config, flags | settings(set_ or ())),
@@ -292,6 +304,286 @@ def search(
         console=_console(),
         finish=not no_finish,
     )
+
+
+@app.command()
+def run(
+    config: Annotated[Path | None, typer.Argument(help="A TOML file; with --resume the study's own.")] = None,
+    study: Annotated[str | None, typer.Option(help="Name of the study [default: FILE-NUMBER].")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with --study.")] = False,
+    workers: NumberOfWorkers = None,
+    set_: Settings = None,
+    runs: Runs = RUNS,
+    db: Db = None,
+) -> None:
+    """Search (or start from a published network), prune, distil, and hand over the winner of all of it.
+
+    Ends with one front over all stages, its pictures, and the winner as a checked ONNX file with its lineage.
+    """
+    from search.config import load, settings
+    from search.pipeline import run_pipeline
+
+    run_pipeline(
+        load(config, {"workers.number": workers} | settings(set_ or ())),
+        place=_place(runs, db),
+        study=study,
+        resume=resume,
+        stem=config.stem if config else None,
+        console=_console(),
+    )
+
+
+@app.command()
+def prune(
+    study_name: Annotated[
+        str | None, typer.Argument(metavar="[STUDY", help="The study; 'pixelfront studies' lists them.")
+    ] = None,
+    trial: Annotated[str | None, typer.Argument(metavar="TRIAL]", help="Its number, or 'best'.")] = None,
+    to_gmacs: Annotated[
+        float | None,
+        typer.Option("--to-gmacs", help="What it may cost: reached from below.", rich_help_panel=BUDGET),
+    ] = None,
+    ratio: Annotated[
+        float | None, typer.Option(help="The same as a share of its own GMACs.", rich_help_panel=BUDGET)
+    ] = None,
+    convention: Convention = None,
+    criterion: Annotated[
+        str, typer.Option(help="How channels are ranked: l1, l2, fpgm or taylor.", rich_help_panel=PRUNE)
+    ] = "taylor",
+    round_to: Annotated[
+        int, typer.Option(help="Keep multiples of this many channels, for hardware.", rich_help_panel=PRUNE)
+    ] = 1,
+    iterations: Annotated[
+        int, typer.Option(help="Steps to the target, with a recovery after each.", rich_help_panel=PRUNE)
+    ] = 1,
+    recovery: Annotated[
+        str | None,
+        typer.Option(
+            help="Train it afterwards: a recipe's name or FILE.toml [default: not at all].",
+            rich_help_panel=PRUNE,
+        ),
+    ] = None,
+    recovery_steps: Annotated[
+        int | None, typer.Option(help="Its steps in all [default: the recipe's].", rich_help_panel=PRUNE)
+    ] = None,
+    sparsity: Annotated[
+        float | None,
+        typer.Option(
+            help="First train with a group lasso of this weight on channels, and remove what becomes zero.",
+            rich_help_panel=PRUNE,
+        ),
+    ] = None,
+    sparse_steps: Annotated[
+        int | None, typer.Option(help="Steps of that training.", rich_help_panel=PRUNE)
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            help="A published network instead, in a study of its own; 'pixelfront baselines' lists them.",
+            rich_help_panel=PUBLISHED,
+        ),
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="Its checkpoint.", rich_help_panel=PUBLISHED)] = None,
+    study: Annotated[
+        str | None,
+        typer.Option(help="Name of its study, new or not [default: NAME-NUMBER].", rich_help_panel=PUBLISHED),
+    ] = None,
+    data: Data = None,
+    data_lr: DataLr = None,
+    val: Val = None,
+    val_lr: ValLr = None,
+    test: Test = None,
+    test_lr: TestLr = None,
+    skip_bad_images: SkipBadImages = None,
+    allow_near_duplicates: AllowNearDuplicates = None,
+    workers: NumberOfWorkers = None,
+    cpus: Cpus = None,
+    gpus: Gpus = None,
+    threads: Threads = None,
+    device: Device = None,
+    ray_address: RayAddress = None,
+    set_: Settings = None,
+    json: Json = False,
+    runs: Runs = RUNS,
+    db: Db = None,
+) -> None:
+    """Prune a network's channels to a cost that is met from below, at most 0.5 % under.
+
+    Each step becomes a trial of the study. The same command again goes on where it was cut off.
+    """
+    from search.config import ConfigError, settings
+    from search.prune import PruneOptions, run_prune
+
+    if baseline is None and study is not None:
+        raise ConfigError("--study names the study of a --baseline; else give STUDY TRIAL")
+    said = {
+        "convention": convention,
+        "data.train": data,
+        "data.train_inputs": data_lr,
+        "data.validation": val,
+        "data.validation_inputs": val_lr,
+        "data.test": test,
+        "data.test_inputs": test_lr,
+        "data.skip_bad_images": skip_bad_images,
+        "data.allow_near_duplicates": allow_near_duplicates,
+        **_where(workers, cpus, gpus, threads, device, ray_address),
+    }
+    printed = run_prune(
+        PruneOptions(
+            to_gmacs=to_gmacs,
+            ratio=ratio,
+            criterion=criterion,
+            round_to=round_to,
+            iterations=iterations,
+            recovery=recovery,
+            recovery_steps=recovery_steps,
+            sparsity=sparsity,
+            sparse_steps=sparse_steps,
+        ),
+        place=_place(runs, db),
+        console=Console(stderr=True) if json else _console(),
+        said=_given(said | settings(set_ or ())),
+        study=study if baseline else study_name,
+        trial=trial,
+        baseline=baseline,
+        weights=weights,
+        json=json,
+    )
+    if printed:
+        typer.echo(printed)
+
+
+@app.command()
+def distill(
+    student: Annotated[
+        str, typer.Option(metavar="STUDY:TRIAL", help="The network to train on, by its trial or 'best'.")
+    ],
+    teacher: Annotated[
+        list[str],
+        typer.Option(
+            metavar="TEACHER",
+            help="STUDY:TRIAL, a published NAME=WEIGHTS, or an exported FILE.safetensors. Several are averaged.",
+        ),
+    ],
+    recipe: Annotated[
+        str, typer.Option(help="A recipe's name or FILE.toml.", rich_help_panel=TRAIN)
+    ] = "distil",
+    steps: Steps = None,
+    weight: Annotated[
+        float | None,
+        typer.Option(
+            "--lambda",
+            help="Share of the teacher in the loss, 0 to 1; the rest is the target's [default: the recipe's].",
+            rich_help_panel=TRAIN,
+        ),
+    ] = None,
+    distance: Annotated[
+        str | None,
+        typer.Option(
+            help="Of both parts of the loss: l1 or l2 [default: the recipe's].", rich_help_panel=TRAIN
+        ),
+    ] = None,
+    features: Annotated[
+        float | None,
+        typer.Option(help="Weight of feature matching [default: the recipe's].", rich_help_panel=TRAIN),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the teacher's outputs [default: the study's own, unless they take over 1 GiB].",
+            rich_help_panel=TRAIN,
+        ),
+    ] = None,
+    workers: NumberOfWorkers = None,
+    cpus: Cpus = None,
+    gpus: Gpus = None,
+    threads: Threads = None,
+    device: Device = None,
+    ray_address: RayAddress = None,
+    set_: Settings = None,
+    json: Json = False,
+    runs: Runs = RUNS,
+    db: Db = None,
+) -> None:
+    """Train a trial's network with a teacher: LAMBDA ||student - teacher|| + (1 - LAMBDA) ||student - target||.
+
+    The result is a new trial. The same command again goes on where it was cut off.
+    """
+    from search.config import settings
+    from search.distill import TrainOptions, run_distill
+
+    printed = run_distill(
+        student,
+        teacher,
+        TrainOptions(recipe, steps, weight, distance, features, cache),
+        place=_place(runs, db),
+        console=Console(stderr=True) if json else _console(),
+        said=_given(_where(workers, cpus, gpus, threads, device, ray_address) | settings(set_ or ())),
+        json=json,
+    )
+    if printed:
+        typer.echo(printed)
+
+
+@app.command()
+def finetune(
+    study: StudyName,
+    trial: TrialName,
+    recipe: Annotated[
+        str, typer.Option(help="A recipe's name or FILE.toml.", rich_help_panel=TRAIN)
+    ] = "finetune",
+    steps: Steps = None,
+    workers: NumberOfWorkers = None,
+    cpus: Cpus = None,
+    gpus: Gpus = None,
+    threads: Threads = None,
+    device: Device = None,
+    ray_address: RayAddress = None,
+    set_: Settings = None,
+    json: Json = False,
+    runs: Runs = RUNS,
+    db: Db = None,
+) -> None:
+    """Train a trial's network on without a teacher: recovery after pruning, or a longer schedule for a winner.
+
+    The result is a new trial. The same command again goes on where it was cut off.
+    """
+    from search.config import settings
+    from search.distill import TrainOptions, run_distill
+
+    printed = run_distill(
+        f"{study}:{trial}",
+        (),
+        TrainOptions(recipe, steps),
+        place=_place(runs, db),
+        console=Console(stderr=True) if json else _console(),
+        said=_given(_where(workers, cpus, gpus, threads, device, ray_address) | settings(set_ or ())),
+        json=json,
+    )
+    if printed:
+        typer.echo(printed)
+
+
+def _where(
+    workers: int | None,
+    cpus: float | None,
+    gpus: float | None,
+    threads: int | None,
+    device: str | None,
+    ray_address: str | None,
+) -> dict[str, Any]:
+    return {
+        "workers.number": workers,
+        "workers.cpus": cpus,
+        "workers.gpus": gpus,
+        "workers.threads": threads,
+        "workers.device": device,
+        "workers.ray_address": ray_address,
+    }
+
+
+def _given(said: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in said.items() if value is not None}
 
 
 @app.command()
@@ -350,7 +642,8 @@ def show(
         record = store.study(study)
         found = _trial(store, record, trial)
         rungs, artifacts = store.rungs(record.id, trial_id=found.id), store.artifacts(found.id)
-    _console().print(trial_view(found, rungs, artifacts))
+        lineage, children = store.lineage(found.id), store.children(found.id)
+    _console().print(trial_view(record, lineage, rungs, artifacts, children))
     if plot:
         from results.figures import save_curve_figure
 
@@ -365,28 +658,69 @@ def export(
     format: Annotated[
         Literal["onnx", "pt2", "safetensors"] | None, typer.Option(help="[default: by the file's suffix]")
     ] = None,
+    int8: Annotated[
+        bool,
+        typer.Option(
+            "--int8", help="Write an INT8 ONNX file, calibrated on training images.", rich_help_panel=INT8
+        ),
+    ] = False,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            help="Loss in dB that is allowed; the most sensitive layers stay in floating point "
+            "[default: any, all are quantised].",
+            rich_help_panel=INT8,
+        ),
+    ] = None,
+    calibration_patches: Annotated[
+        int, typer.Option(help="Patches of training images to calibrate on.", rich_help_panel=INT8)
+    ] = 32,
     runs: Runs = RUNS,
     db: Db = None,
 ) -> None:
     """Write a trial's network to a file, checked against PyTorch.
 
     Beside `m.onnx` come its model card, `m.onnx.md`, and its architecture, `m.json`, which **profile** reads.
+    With --int8 `m.onnx` is the INT8 file, and its card has quality, size and latency before and after.
     """
     from evaluators.tasks import get_task
     from results.export import format_of
     from results.handover import export_trial
 
+    if max_drop is not None and not int8:
+        raise ValueError("--max-drop is the loss that INT8 may cost: give --int8 too")
+    form = format or format_of(output)
+    if int8 and form != "onnx":
+        raise ValueError(f"--int8 writes an ONNX file, got {form}: name it .onnx, or leave --int8 out")
     with _open(runs, db) as store:
         record = store.study(study)
         chosen = _trial(store, record, trial)
-        task, form = get_task(record.task).interface, format or format_of(output)
         folder = runs.resolve() / record.name
+        if int8:
+            _export_int8(store, record, chosen, output, max_drop, calibration_patches, folder)
+            return
+        task = get_task(record.task).interface
         exported, card = export_trial(store, record, chosen, task, output, form, folder=folder)
     sizes = ", ".join(f"{h}x{w}" for h, w in exported.sizes)
     typer.echo(
         f"{exported.path}: {exported.bytes:,} bytes, at most {exported.max_error:.1g} from PyTorch at {sizes}"
     )
     typer.echo(f"{card}: model card")
+
+
+def _export_int8(
+    store: Any, study: Any, trial: Any, output: Path, max_drop: float | None, patches: int, folder: Path
+) -> None:
+    from results.quantisation import check_request
+    from search.int8 import export_int8, study_data
+
+    check_request(max_drop, patches)
+    data, test = study_data(study)
+    made = export_int8(
+        store, study, trial, data, test, output, max_drop=max_drop, patches=patches, folder=folder
+    )
+    for line in made.lines:
+        typer.echo(line)
 
 
 @app.command()
@@ -654,17 +988,9 @@ def _open(runs: Path, db: str | None) -> Any:
 
 
 def _trial(store: Any, study: Any, name: str) -> Any:
-    """The study's trial of that number, or its best.
+    from results.overview import find_trial
 
-    Raises: ValueError: if the name is neither a number nor 'best', or no trial is complete.
-    """
-    if name == "best":
-        from results.overview import overview
-
-        return overview(store, study.name).best
-    if re.fullmatch("[0-9]{1,9}", name) is None:
-        raise ValueError(f"a trial is a number or 'best', got '{name}'")
-    return store.trial(study.id, int(name))
+    return find_trial(store, study, name)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The configuration of a search: TOML, flags and defaults, checked and resolved in one place."""
+"""The configuration of a study: TOML, flags and defaults, checked and resolved in one place."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from math import inf
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PositiveFloat,
     ValidationError,
     field_validator,
     model_validator,
@@ -20,10 +21,13 @@ from pydantic import (
 
 from evaluators.recipe import Loss
 from evaluators.tasks import get_task
+from spaces.baselines import published
 from spaces.catalog import list_names
 from spaces.catalog.hdr import BUDGETS as BANDS
 from spaces.measurement import Convention
 from spaces.registry import UnknownNameError
+
+RATIOS = (0.75, 0.5)  # of a network's GMACs, what it is pruned to unless something else is said
 
 
 class ConfigError(ValueError):
@@ -105,8 +109,69 @@ class WorkersSection(_Section):
     retries: int = Field(2, ge=0)
 
 
+class StartSection(_Section):
+    """A published network to start from, in place of a search."""
+
+    baseline: str = ""
+    weights: Path | None = None
+
+    @field_validator("weights")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.absolute()
+
+    @model_validator(mode="after")
+    def _whole(self) -> StartSection:
+        if bool(self.baseline) != (self.weights is not None):
+            raise ValueError(
+                "a start needs both: baseline (a published network's name) and its weights (a file)"
+            )
+        return self
+
+
+class PruneSection(_Section):
+    """What ``run`` prunes, and to what; the ladder is of GMACs (``budgets``) or of shares of the network's own."""
+
+    members: int = Field(2, ge=0)  # of the front; 0 prunes nothing
+    budgets: tuple[PositiveFloat, ...] = ()
+    ratios: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
+    criterion: str = "taylor"
+    round_to: int = Field(1, ge=1)
+    iterations: int = Field(1, ge=1)
+    recovery: str = "finetune"  # between iterations
+    recovery_steps: int | None = Field(None, ge=1)  # None: as a trial of the search
+
+    @model_validator(mode="after")
+    def _one_ladder(self) -> PruneSection:
+        if self.budgets and self.ratios:
+            raise ValueError(
+                "expected one of budgets (GMACs) and ratios (shares of the network's GMACs), got both"
+            )
+        return self
+
+    def targets(self, gmacs: float) -> tuple[float, ...]:
+        """What a network of that cost is to be pruned to, falling; budgets that it meets already are left out."""
+        wanted = self.budgets or [ratio * gmacs for ratio in self.ratios or RATIOS]
+        return tuple(sorted({target for target in wanted if target < gmacs}, reverse=True))
+
+
+class DistilSection(_Section):
+    """How ``run`` trains what it pruned."""
+
+    recipe: str = "distil"
+    steps: int | None = Field(None, ge=1)  # None: as a trial of the search
+    teacher: str = "parent"  # the network that was pruned; "best", or a teacher as of ``pixelfront distill``
+
+
+class ExportSection(_Section):
+    """What ``run`` writes of the winner beside the ONNX file."""
+
+    int8: bool = False
+    max_drop: float | None = Field(None, ge=0)
+
+
 class SearchConfig(_Section):
-    """Everything that a search is a function of."""
+    """Everything that a study is a function of."""
 
     task: str = "sr-x4"
     strategy: str = "tpe"
@@ -118,10 +183,23 @@ class SearchConfig(_Section):
     trials: int | None = Field(None, ge=1)
     time: str | None = None
     window: int = Field(8, ge=1)
+    min_psnr: float | str | None = (
+        None  # a number, or a published network's name: the fewest GMACs that reach it
+    )
+    min_psnr_weights: Path | None = None
+    start: StartSection = StartSection()
     space: SpaceSection = SpaceSection()
     data: DataSection = DataSection()
     training: TrainingSection = TrainingSection()
     workers: WorkersSection = WorkersSection()
+    prune: PruneSection = PruneSection()
+    distil: DistilSection = DistilSection()
+    export: ExportSection = ExportSection()
+
+    @field_validator("min_psnr_weights")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.absolute()
 
     @field_validator("time")
     @classmethod
@@ -139,18 +217,18 @@ class SearchConfig(_Section):
 
     @model_validator(mode="after")
     def _budget(self) -> SearchConfig:
-        if (self.max_gmacs is None) == (self.gmacs is None):
-            got = "neither" if self.gmacs is None else "both"
+        got = "neither" if self.gmacs is None else "both"
+        # A published network is a start without one.
+        if (self.max_gmacs is None) == (self.gmacs is None) and not (
+            self.start.baseline and got == "neither"
+        ):
             raise ValueError(f"give the compute budget: either --max-gmacs G or --gmacs A:B, got {got}")
         return self
 
     @property
-    def band(self) -> tuple[float, float]:
-        """Lower (0 for none) and upper limit in GMACs."""
-        if self.gmacs is not None:
-            return band(self.gmacs)
-        assert self.max_gmacs is not None
-        return 0.0, self.max_gmacs
+    def band(self) -> tuple[float, float | None]:
+        """Lower (0 for none) and upper limit in GMACs; None for no upper one."""
+        return (0.0, self.max_gmacs) if self.gmacs is None else band(self.gmacs)
 
     @property
     def seconds(self) -> float | None:
@@ -160,7 +238,10 @@ class SearchConfig(_Section):
 
 # What may differ when a study is resumed: how far and where, not what. Folders may have moved: digests tell.
 FOLDERS = ("train", "train_inputs", "validation", "validation_inputs", "test", "test_inputs")
-RESUMABLE = {"trials", "time", *(f"data.{name}" for name in FOLDERS)}
+FILES = {*(f"data.{name}" for name in FOLDERS), "start.weights", "min_psnr_weights"}
+# What later stages do is on record with each of their trials.
+RESUMABLE = {"trials", "time", *FILES}
+RESUMABLE_SECTIONS = ("workers.", "prune.", "distil.", "export.")
 
 
 def load(path: Path | None, flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -212,6 +293,8 @@ def resolve(said: Mapping[str, Any]) -> SearchConfig:
     for key in said:
         if key not in known:
             raise ConfigError(str(UnknownNameError("configuration key", key, known)))
+    if "task" not in said and isinstance(name := said.get("start.baseline"), str) and name:
+        said = {**said, "task": published(name).task.name}
     try:
         return _named_band(_with_task_defaults(SearchConfig.model_validate(_nested(said))))
     except ValidationError as error:
@@ -256,7 +339,7 @@ def difference(study: Mapping[str, Any], said: Mapping[str, Any]) -> list[str]:
         # What the record doesn't know wasn't there yet when the study was made: a default isn't a difference.
         if (key in have or key in said)
         and key not in RESUMABLE
-        and not key.startswith("workers.")
+        and not key.startswith(RESUMABLE_SECTIONS)
         and wanted[key] != have.get(key)
     ]
 

@@ -30,6 +30,10 @@ class Pool(Protocol):
     """Runs evaluations and hands over their events."""
 
     @property
+    def capacity(self) -> int:
+        """Evaluations at a time."""
+
+    @property
     def free(self) -> int:
         """Evaluations that can start now."""
 
@@ -42,5 +46,5 @@ class Pool(Protocol):
         After an evaluation's own events comes one of ``Ended``, ``Raised`` and ``Lost``.
         """
 
-    def stop(self) -> None:
-        """End all running evaluations at once."""
+    def cancel(self) -> None:
+        """End all running evaluations at once; others can be started afterwards."""

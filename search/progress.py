@@ -1,4 +1,4 @@
-"""Progress of a search: a line per finished trial and, in a terminal, what is going on below them."""
+"""Progress of trials: a line per finished one and, in a terminal, what is going on below them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from rich.text import Text
 
 from results.front import hypervolume
 from results.schema import Trial
-from search.engine import UNLIMITED, Limits, Tally
+from search.engine import UNLIMITED, Limits
+from search.execution import Tally
 from spaces.architecture import Architecture
 
 
@@ -21,14 +22,12 @@ class TerminalProgress:
     """Shows results, budget spent, running trials and the front's hypervolume.
 
     Args:
-        steps: Training steps of a trial.
         reference: (GMACs, dB) that hypervolume is measured from.
     """
 
-    def __init__(self, console: Console, limits: Limits, steps: int, reference: tuple[float, float]):
+    def __init__(self, console: Console, limits: Limits, reference: tuple[float, float]):
         self._console = console
         self._limits = limits
-        self._steps = steps
         self._reference = reference
         self._started = time.monotonic()
         self._tally = Tally()
@@ -45,17 +44,17 @@ class TerminalProgress:
             self._live.stop()
 
     def changed(self, tally: Tally) -> None:
-        """Remember where the search stands; the display refreshes itself."""
+        """Remember where the run stands; the display refreshes itself."""
         self._tally = tally
 
     def adopted(self, values: Sequence[float]) -> None:
-        """A trial of an earlier run of this study counts for the hypervolume."""
+        """A trial that was complete before this run counts for the hypervolume."""
         psnr, gmacs = values
         self._values.append((gmacs, psnr))
 
     def finished(self, trial: Trial, values: Sequence[float] | None, reason: str | None) -> None:
         """Add a trial to the latest results."""
-        label = Architecture.from_json(trial.architecture).label
+        label = _label(trial)
         if values is None:
             line = Text(f"trial {trial.number:>3}  failed  {label}: {reason}", style="red")
         else:
@@ -76,7 +75,8 @@ class TerminalProgress:
         parts = [f"{done}{limit} trials", f"{_clock(elapsed)} elapsed"]
         if self._limits.seconds is not None:
             parts.append(f"{_clock(max(0.0, self._limits.seconds - elapsed))} left")
-        parts.append(f"{tally.rejected} over budget, {tally.duplicates} repeats turned away for free")
+        if tally.trials:  # of a search: nothing else asks questions
+            parts.append(f"{tally.rejected} over budget, {tally.duplicates} repeats turned away for free")
         if tally.repaired:
             parts.append(f"{tally.repaired} repaired")
         if tally.retried:
@@ -92,15 +92,21 @@ class TerminalProgress:
             loss = "" if running.loss is None else f"loss {running.loss:.4f}"
             table.add_row(
                 f"trial {running.trial.number:>3}",
-                ProgressBar(total=self._steps, completed=running.step, width=30),
-                f"{running.step}/{self._steps}",
+                ProgressBar(total=running.steps, completed=running.step, width=30),
+                f"{running.step}/{running.steps}",
                 loss,
-                Architecture.from_json(running.trial.architecture).label,
+                _label(running.trial),
             )
         return table
 
     def _hypervolume(self) -> float:
         return hypervolume(self._values, ("min", "max"), self._reference) if self._values else 0.0
+
+
+def _label(trial: Trial) -> str:
+    """The architecture's, after the stage where that isn't the search."""
+    label = Architecture.from_json(trial.architecture).label
+    return label if trial.stage == "search" else f"{trial.stage}: {label}"
 
 
 def _clock(seconds: float) -> str:

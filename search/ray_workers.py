@@ -169,12 +169,17 @@ class Workers(Generic[JobT, DataT]):
         except ray.exceptions.RayError as error:
             return Lost(f"worker lost: {_first_line(error)}")
 
-    def stop(self) -> None:
-        """End all running evaluations at once and leave Ray."""
+    def cancel(self) -> None:
+        """End all running evaluations at once; others can be started afterwards."""
         for stream in self._running:
             with suppress(ray.exceptions.RayError):
                 ray.cancel(stream, force=True)
+            self._ended.append(stream)
         self._running.clear()
+
+    def stop(self) -> None:
+        """End all running evaluations at once and leave Ray."""
+        self.cancel()
         ray.shutdown()
 
 

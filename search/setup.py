@@ -35,19 +35,17 @@ HELD_OUT_MOST = 10  # ... but no more than this
 
 
 @dataclass(frozen=True)
-class Setup:
-    """A checked configuration with its data.
+class Bench:
+    """What the networks of a study are trained and scored on.
 
     Attributes:
-        test: Scored once, at the end, for the front's members; None without test images.
+        test: Scored at the end, never to choose by; None without test images.
         baseline: The trivial method's scores on the validation and test images.
-        recipe: With the precision resolved for the device.
+        recipe: Of a search's trials, with the precision resolved for the device.
     """
 
     config: SearchConfig
     task: RestorationTask
-    space: Space
-    budget: Budget
     data: TrialData
     test: PairSet | None
     baseline: tuple[Measurement, ...]
@@ -62,6 +60,11 @@ class Setup:
             m.key for m in self.baseline if m.name == self.config.objective and f" on {name} (" in m.protocol
         )
         return key
+
+    @property
+    def trivial(self) -> float:
+        """The trivial method's value of the objective."""
+        return next(m.value for m in self.baseline if m.key == self.objective)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -81,6 +84,7 @@ class Setup:
         return {
             **{k: {"name": s.name, "images": len(s), "digest": s.digest} for k, s in sets.items() if s},
             "cost_input": "x".join(map(str, self.task.interface.cost_input)),
+            "budget": list(self.config.band),
             "objective": list(self.objective),
             "baseline": {"name": self.task.baseline_name, "measurements": [asdict(m) for m in self.baseline]},
         }
@@ -91,19 +95,34 @@ class Setup:
         return f"{self.data.train.digest}-{self.data.validation.digest}"
 
     def job(self, trial: Trial, checkpoint: bytes | None, seconds: float) -> Job:
-        """The job of a trial; its seed is the study's and the trial's number."""
-        steps, rungs = self.recipe.steps, self.config.training.rungs
+        """The job of a trial of the search; its seed is the study's and the trial's number."""
+        return self.job_of(trial, self.recipe, checkpoint, seconds)
+
+    def job_of(
+        self, trial: Trial, recipe: Recipe, checkpoint: bytes | None, seconds: float, **more: Any
+    ) -> Job:
+        """The job of a trial under another recipe; ``more`` are Job's own."""
+        steps, rungs = recipe.steps, self.config.training.rungs
         return Job(
             architecture=trial.architecture,
             task=self.config.task,
-            recipe=self.recipe,
+            recipe=recipe,
             rungs=tuple(sorted({max(1, steps * (i + 1) // rungs) for i in range(rungs)})),
             seed=self.config.seed * 100_003 + trial.number,
             device=self.device,
             threads=self.config.workers.threads,
             checkpoint=checkpoint,
             seconds=seconds,
+            **more,
         )
+
+
+@dataclass(frozen=True)
+class Setup(Bench):
+    """A search's checked configuration with its data."""
+
+    space: Space
+    budget: Budget
 
 
 def prepare(config: SearchConfig) -> Setup:
@@ -111,16 +130,32 @@ def prepare(config: SearchConfig) -> Setup:
 
     Raises: ValueError: for anything in the configuration or the images that can't be used.
     """
+    if config.start.baseline:
+        raise ConfigError(
+            f"start.baseline '{config.start.baseline}': a search doesn't start from a published network; 'pixelfront "
+            "run' does, and 'pixelfront prune --baseline'"
+        )
     task = get_task(config.task)
     section = config.space
     space = named_space(section.name, per_position=section.per_position, **section.lists)
     low, high = config.band
+    assert high is not None  # checked by SearchConfig
     budget = Budget(task.interface, high, low, config.convention)
     budget.check(space)
     _check_reachable(budget, space)
+    bench = prepare_bench(config)
+    check_patch_fits_networks(space, task.interface, config.training.patch)
+    return Setup(**vars(bench), space=space, budget=budget)
+
+
+def prepare_bench(config: SearchConfig) -> Bench:
+    """Load and check the images.
+
+    Raises: ValueError: for anything in the configuration or the images that can't be used.
+    """
+    task = get_task(config.task)
     train, validation, test = load_data(config.data, task, patch=config.training.patch)
     check_patch(train, config.training.patch)
-    check_patch_fits_networks(space, task.interface, config.training.patch)
     check_disjoint(
         train.targets,
         validation.targets,
@@ -131,17 +166,8 @@ def prepare(config: SearchConfig) -> Setup:
         check_disjoint(validation.targets, test.targets, allow_near=True)
     baseline = _baseline(config.task, validation) + (_baseline(config.task, test) if test else ())
     device = _device(config)
-    return Setup(
-        config,
-        task,
-        space,
-        budget,
-        TrialData(train, validation),
-        test,
-        baseline,
-        _recipe(config, device),
-        device,
-    )
+    recipe = _recipe(config, device)
+    return Bench(config, task, TrialData(train, validation), test, baseline, recipe, device)
 
 
 def load_data(

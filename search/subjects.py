@@ -138,12 +138,19 @@ def _exported_subject(models: Sequence[Path], task_name: str | None) -> Subject:
                 f"--model {model}: it is for {metadata['task']}, the first one for {found[0][1]['task']}; an ensemble "
                 "is of one task"
             )
-    task = get_task(found[0][1]["task"])
-    members = []
-    for model, metadata in found:
-        architecture = Architecture.from_json(metadata["architecture"])
-        members.append(Member(model.stem, architecture, _loaded(architecture, task, model), str(model)))
-    return Subject(task, tuple(members))
+    members = [exported_member(model)[1] for model in models]
+    return Subject(get_task(found[0][1]["task"]), tuple(members))
+
+
+def exported_member(model: Path) -> tuple[str, Member]:
+    """The task's name and the network of a file that ``pixelfront export`` wrote as safetensors.
+
+    Raises: ValueError: if it is none.
+    """
+    metadata = _metadata(model)
+    architecture = Architecture.from_json(metadata["architecture"])
+    network = _loaded(architecture, get_task(metadata["task"]), model)
+    return metadata["task"], Member(model.stem, architecture, network, str(model))
 
 
 def _metadata(model: Path) -> dict[str, str]:
@@ -151,10 +158,10 @@ def _metadata(model: Path) -> dict[str, str]:
         with safe_open(model, framework="pt") as file:
             metadata = file.metadata() or {}
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"--model {model}: can't be read as safetensors ({error})") from error
+        raise CheckpointError(f"{model}: can't be read as safetensors ({error})") from error
     if not {"architecture", "task"} <= metadata.keys():
         raise ValueError(
-            f"--model {model}: expected a file that 'pixelfront export' wrote, with architecture and task in its "
+            f"{model}: expected a file that 'pixelfront export' wrote, with architecture and task in its "
             "metadata; for others use --architecture FILE.json --weights FILE"
         )
     return dict(metadata)

@@ -58,15 +58,15 @@ class InProcess:
 
     def __init__(self, evaluate: Any = instant, *, capacity: int = 2, seed: int = 0):
         self._evaluate = evaluate
-        self._capacity = capacity
+        self.capacity = capacity
         self._random = Random(seed)
         self._streams: dict[int, deque[Any]] = {}
         self.started: list[int] = []
-        self.stopped = False
+        self.cancelled = False
 
     @property
     def free(self) -> int:
-        return self._capacity - len(self._streams)
+        return self.capacity - len(self._streams)
 
     def start(self, key: int, job: Job) -> None:
         self.started.append(key)
@@ -79,8 +79,9 @@ class InProcess:
             del self._streams[key]
         yield key, event
 
-    def stop(self) -> None:
-        self.stopped = True
+    def cancel(self) -> None:
+        self._streams.clear()
+        self.cancelled = True
 
 
 def new_study(store: Store, name: str = "test") -> Study:

@@ -11,7 +11,7 @@ import pytest
 
 from evaluators.trial import Failed, Finished, Job, RungReached
 from results.store import Store, StoreError
-from search.engine import EvaluationError
+from search.execution import EvaluationError
 from search.pool import Ended, Lost, Raised
 from spaces.measurement import Measurement
 from spaces.space import chain_space
@@ -37,7 +37,7 @@ def finish(store: Store, folder: Path, name: str, **options: Any) -> list[Any]:
     study = new_study(store, name)
     pool = InProcess(capacity=options.pop("capacity", 2), seed=options.pop("order", 0))
     assert new_search(store, study, pool, folder / name, **options).run() == "trials"
-    assert pool.stopped
+    assert pool.cancelled
     return genotypes(store, study)
 
 
@@ -84,7 +84,7 @@ def test_an_interrupted_search_goes_on_to_the_same_end(store: Store, tmp_path: P
                         search.interrupt()
                     yield key, event
 
-        search._pool = Stopping(seed=stop_after)
+        search._execution._pool = Stopping(seed=stop_after)
         assert search.run() == "interrupted"
         assert {t.state for t in store.trials(study.id)} <= {"complete", "waiting"}
         assert store.study("cut").state == "paused"
@@ -251,5 +251,5 @@ def test_a_store_that_fails_ends_the_search_and_stops_the_workers(store: Store, 
     pool._evaluate = breaks
     with pytest.raises(StoreError):
         new_search(store, study, pool, tmp_path, trials=3).run()
-    assert pool.stopped
+    assert pool.cancelled
     assert not store.trials(study.id, states=["running"])

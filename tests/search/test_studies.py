@@ -10,13 +10,13 @@ import pytest
 
 from results.store import Store
 from search.config import ConfigError
-from search.run import Place, _new_name, only_driver
+from search.studies import Place, new_name, only_driver
 from tests.search.studies import new_study
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from search.run import Place, only_driver
+from search.studies import Place, only_driver
 with only_driver(Place("-", Path(sys.argv[1])), "a"):
     print("held", flush=True)
     time.sleep(600)
@@ -48,6 +48,6 @@ def test_new_names_count_up_past_studies_and_studies_being_made(tmp_path: Path) 
     with Store.open(tmp_path / "s.db") as store, ExitStack() as first, ExitStack() as second:
         new_study(store, "sr-x4-1")
         new_study(store, "sr-x4-4")
-        assert _new_name(store, place, "sr-x4", first) == "sr-x4-2"
-        assert _new_name(store, place, "sr-x4", second) == "sr-x4-3"
-        assert _new_name(store, place, "sr-x4", second) == "sr-x4-5"
+        assert new_name(store, place, "sr-x4", first) == "sr-x4-2"
+        assert new_name(store, place, "sr-x4", second) == "sr-x4-3"
+        assert new_name(store, place, "sr-x4", second) == "sr-x4-5"

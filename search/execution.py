@@ -1,0 +1,292 @@
+"""Runs recorded trials on workers to their end: rungs, checkpoints, weights and failures go on record.
+
+The store's only writer meanwhile. Nothing here knows Ray, or where trials come from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from evaluators.trial import Advanced, Failed, Finished, Job, RungReached
+from results.schema import Artifact, Trial
+from results.store import Store
+from search.pool import Ended, Lost, Pool, Raised
+from spaces.cost import CONVENTIONS, Cost
+from spaces.measurement import Measurement
+from spaces.task import Task
+
+
+@dataclass
+class Running:
+    """A trial that a worker has: where it stands."""
+
+    trial: Trial
+    attempt: int
+    steps: int
+    step: int = 0
+    loss: float | None = None
+
+
+@dataclass
+class Tally:
+    """What a run has done so far, for whoever shows it; the counts of questions are a search's."""
+
+    trials: int = 0
+    complete: int = 0
+    failed: int = 0
+    rejected: int = 0
+    duplicates: int = 0
+    repaired: int = 0
+    retried: int = 0
+    ask_seconds: float = 0.0
+    running: dict[int, Running] = field(default_factory=dict)
+
+
+class Observer(Protocol):
+    """Told of what happens, to show it."""
+
+    def changed(self, tally: Tally) -> None: ...
+    def adopted(self, values: Sequence[float]) -> None: ...
+    def finished(self, trial: Trial, values: Sequence[float] | None, reason: str | None) -> None: ...
+
+
+class EvaluationError(RuntimeError):
+    """Every evaluation raises: something is wrong with the installation or the input, not with the networks."""
+
+
+# So many trials that raise before any succeeds end the run; they stay in the queue.
+FAULTS = 3
+
+Settled = Callable[[Trial, Sequence[Measurement] | None, str | None], None]
+
+
+class Execution:
+    """Trials on a pool of workers, from a queue.
+
+    Args:
+        job: Makes the job of a trial: (trial, checkpoint, seconds spent before it).
+        folder: For checkpoints and weights.
+        settled: Told of each trial that ended: its final measurements, or None and the reason.
+        retries: Times that a trial is tried again after its worker was lost.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        study_id: int,
+        pool: Pool,
+        job: Callable[[Trial, bytes | None, float], Job],
+        *,
+        folder: Path,
+        settled: Settled,
+        retries: int = 2,
+    ):
+        self._store = store
+        self._study = study_id
+        self._pool = pool
+        self._job = job
+        self._folder = folder
+        self._settled = settled
+        self._retries = retries
+        self._waiting: deque[Trial] = deque()
+        self._attempts: dict[int, int] = {}
+        self._suspects: list[tuple[Running, str]] = []
+        self.tally = Tally()
+        for name in ("checkpoints", "weights"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+
+    def add(self, trial: Trial) -> None:
+        """Put a trial that hasn't ended in the queue; it goes on from its last rung."""
+        if trial.state == "running":  # its driver was killed
+            self._store.requeue_trial(trial.id)
+        self._waiting.append(trial)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no trial waits or runs."""
+        return not self.tally.running and not self._waiting
+
+    def start(self) -> None:
+        """Give free workers what waits."""
+        while self._waiting and self._pool.free > 0:
+            self._start(self._waiting.popleft())
+
+    def handle(self, timeout_s: float) -> None:
+        """Record what has happened, waiting up to ``timeout_s`` for it.
+
+        Raises:
+            StoreError: if the store can't be written.
+            EvaluationError: if the first evaluations raise and none succeeds.
+        """
+        for trial_id, event in self._pool.events(timeout_s):
+            # A settled trial's stream still says that it ended.
+            if (running := self.tally.running.get(trial_id)) is not None:
+                self._handle(running, event)
+
+    def settle_suspects(self) -> bool:
+        """Fail the trials that raised while no other had succeeded; False if there are none."""
+        suspects, self._suspects = self._suspects, []
+        for running, reason in suspects:
+            self.tally.running[running.trial.id] = running
+            self._fail(running, reason)
+        return bool(suspects)
+
+    def finish(self, trials: Iterable[Trial], observer: Observer, interrupted: Callable[[], bool]) -> bool:
+        """Run these trials to their end; False if it was interrupted before.
+
+        Raises: as ``handle``; the trials then wait in the store.
+        """
+        try:
+            for trial in trials:
+                self.add(trial)
+            while not self.idle or self.settle_suspects():
+                self.start()
+                observer.changed(self.tally)
+                if interrupted():
+                    return False
+                self.handle(timeout_s=0.2)
+            return True
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """End what runs; trials that were cut off wait in the store."""
+        self._pool.cancel()
+        for running in (*self.tally.running.values(), *(running for running, _ in self._suspects)):
+            self._store.requeue_trial(running.trial.id)
+        self.tally.running.clear()
+        self._suspects.clear()
+
+    def _start(self, trial: Trial) -> None:
+        attempt = self._attempts.get(trial.id, 0) + 1
+        self._attempts[trial.id] = attempt
+        self._store.start_trial(trial.id)
+        checkpoint, seconds, step = self._checkpoint(trial)
+        job = self._job(trial, checkpoint, seconds)
+        self._pool.start(trial.id, job)
+        self.tally.running[trial.id] = Running(trial, attempt, job.rungs[-1], step)
+
+    def _checkpoint(self, trial: Trial) -> tuple[bytes | None, float, int]:
+        """The state at the last rung on record, the seconds spent until then, and its step."""
+        rungs = self._store.rungs(self._study, trial_id=trial.id) if trial.attempts else ()
+        for rung in reversed(rungs):
+            path = self._checkpoint_path(trial, rung.step)
+            if path.exists():
+                return path.read_bytes(), rung.seconds, rung.step
+        return None, 0.0, 0
+
+    def _checkpoint_path(self, trial: Trial, step: int) -> Path:
+        return self._folder / "checkpoints" / f"{trial.number:05d}-{step}.pt"
+
+    def _drop_checkpoints(self, trial: Trial, *, but: Path | None = None) -> None:
+        for path in (self._folder / "checkpoints").glob(f"{trial.number:05d}-*"):
+            if path != but:
+                path.unlink()
+
+    def _handle(self, running: Running, event: Any) -> None:
+        trial = running.trial
+        if isinstance(event, Advanced):
+            running.step, running.loss = event.step, event.loss
+        elif isinstance(event, RungReached):
+            running.step = event.step
+            # The checkpoint first: a rung on record has one.
+            path = self._checkpoint_path(trial, event.step)
+            write_atomically(path, event.checkpoint)
+            try:
+                self._store.add_rung(trial.id, event.step, event.loss, event.seconds, event.measurements)
+            except ValueError as error:  # a score that isn't finite
+                self._fail(running, str(error))
+                return
+            self._drop_checkpoints(trial, but=path)
+        elif isinstance(event, Finished):
+            self._finish(running, event)
+        elif isinstance(event, Failed):
+            self._fail(running, event.reason)
+        elif isinstance(event, Raised):
+            self._raised(running, event.reason)
+        elif isinstance(event, Lost):
+            self._lost(running, event.reason)
+        elif isinstance(event, Ended):
+            self._fail(running, "the evaluation ended without a result")
+
+    def _finish(self, running: Running, event: Finished) -> None:
+        weights = write_weights(self._folder, running.trial, event.weights)
+        try:
+            self._store.finish_trial(running.trial.id, event.measurements, [weights], seconds=event.seconds)
+        except ValueError as error:  # a score that isn't finite
+            (self._folder / weights.path).unlink()
+            self._fail(running, str(error))
+            return
+        self.tally.complete += 1
+        self._settle(running, event.measurements, None)
+        self.settle_suspects()
+
+    def _fail(self, running: Running, reason: str) -> None:
+        self._store.fail_trial(running.trial.id, reason)
+        self.tally.failed += 1
+        self._settle(running, None, reason)
+
+    def _raised(self, running: Running, reason: str) -> None:
+        """A fault of one network's, once another has been evaluated; until then it may be everybody's."""
+        if self.tally.complete:
+            self._fail(running, reason)
+            return
+        del self.tally.running[running.trial.id]
+        self._suspects.append((running, reason))
+        if len(self._suspects) >= FAULTS:
+            raise EvaluationError(
+                f"the first {FAULTS} evaluations failed, none succeeded: {reason}. Nothing is lost: mend the cause, "
+                "then go on with --resume."
+            )
+
+    def _lost(self, running: Running, reason: str) -> None:
+        if running.attempt > self._retries:
+            self._fail(running, f"{reason} ({running.attempt} attempts)")
+            return
+        self.tally.retried += 1
+        del self.tally.running[running.trial.id]
+        self._store.requeue_trial(running.trial.id)
+        self._waiting.appendleft(self._store.trial(self._study, running.trial.number))
+
+    def _settle(
+        self, running: Running, measurements: Sequence[Measurement] | None, reason: str | None
+    ) -> None:
+        del self.tally.running[running.trial.id]
+        self._drop_checkpoints(running.trial)
+        self._settled(running.trial, measurements, reason)
+
+
+def cost_measurements(cost: Cost, task: Task) -> tuple[Measurement, ...]:
+    """A cost as measurements: MACs by every convention, parameters, activations, convolutions."""
+    at = "x".join(map(str, task.cost_input))
+    macs = [Measurement("macs", cost.operations(c), "1", "min", f"{c}, {at}") for c in CONVENTIONS]
+    return (
+        *macs,
+        Measurement("parameters", cost.parameters, "1", "min", "stored"),
+        Measurement("activations", cost.activations, "1", "min", at),
+        Measurement("convolutions", cost.convolutions, "1", "min", at),
+    )
+
+
+def write_weights(folder: Path, trial: Trial, content: bytes) -> Artifact:
+    """Writes a trial's weights (safetensors) into its study's folder; what is to go on record of them."""
+    name = f"weights/{trial.number:05d}-{trial.digest}.safetensors"
+    write_atomically(folder / name, content)
+    return Artifact("weights", name, hashlib.sha256(content).hexdigest(), len(content))
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """The file holds all of the content or, if the process dies on the way, what it held before.
+
+    Not synced to disk: a power cut may lose it, and the SHA-256 on record then tells.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(path.suffix + ".part")
+    partial.write_bytes(content)
+    os.replace(partial, path)

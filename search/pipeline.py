@@ -1,0 +1,212 @@
+"""Runs the whole of it: search (or a published network), prune, distil, one front over all stages, the winner.
+
+Every trial of every stage is on record with what it was made from, so that a run that was cut off goes on where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+
+from evaluators.importance import CRITERIA
+from evaluators.recipe import load_recipe
+from evaluators.tasks import get_task
+from results.front import front_of
+from results.overview import Overview, cost_key, floor_of, overview
+from results.schema import Stage, StudyState, Trial
+from search.config import ConfigError, SearchConfig, resolve
+from search.handing_over import present
+from search.int8 import export_int8
+from search.run import search
+from search.stage_tables import stage_table
+from search.stages import InterruptedStage, Order, Plan, Stages, prune_all, recipe_of
+from search.studies import Opened, Place, introduce, open_study
+from search.teachers import Teacher, find_teacher, trial_teacher
+from spaces.registry import UnknownNameError
+
+LATER: tuple[Stage, ...] = ("prune", "finetune", "distil")
+
+
+def run_pipeline(
+    said: Mapping[str, Any],
+    *,
+    place: Place,
+    study: str | None = None,
+    resume: bool = False,
+    stem: str | None = None,
+    console: Console | None = None,
+) -> Overview:
+    """Run all stages, and hand over the winner of them.
+
+    Args:
+        said, study, stem: As ``search.run.run_search`` takes them.
+        resume: Go on with a study, whether ``run`` or ``search`` made it.
+
+    Raises:
+        ValueError: for a configuration, images or a study that can't be used, when nothing is started; and at the end,
+            when all is on record, if no network reaches what the study looks for.
+        StoreError: if the store can't be written; what was recorded stays, and the study can be resumed.
+    """
+    if not resume:
+        check_stages(resolve(said))
+    with open_study(said, place=place, study=study, resume=resume, stem=stem, console=console) as opened:
+        check_stages(opened.bench.config)  # a resumed one is another
+        introduce(opened)
+        name = opened.study.name
+        state: StudyState = "paused"
+        try:
+            run_stages(opened)
+            state = "complete"
+        except InterruptedStage:
+            opened.tell(f"Interrupted; go on with: pixelfront run --study {name} --resume")
+            return overview(opened.store, name)
+        finally:
+            opened.store.set_study_state(opened.study.id, state)
+        found = present(opened, hand_over=True)
+        if opened.bench.config.export.int8:
+            _write_int8(opened, found)
+        return found
+
+
+def _write_int8(opened: Opened, found: Overview) -> None:
+    """The winner once more, in 8 bits.
+
+    Raises: ExportError: if it loses more than was allowed.
+    """
+    made = export_int8(
+        opened.store,
+        found.study,
+        found.best,
+        opened.bench.data,
+        opened.bench.test,
+        opened.folder / "winner.int8.onnx",
+        max_drop=opened.bench.config.export.max_drop,
+        folder=opened.folder,
+    )
+    for line in made.lines:
+        opened.tell(line)
+
+
+def check_stages(config: SearchConfig) -> None:
+    """Nothing, if what the stages after the search need is there: said before hours of search.
+
+    Raises: ValueError: else.
+    """
+    task, patch = get_task(config.task), config.training.patch
+    if config.start.baseline and config.max_gmacs is None and config.min_psnr is None:
+        raise ConfigError(
+            f"a run from '{config.start.baseline}' needs its goal: max_gmacs = G (the best quality within G GMACs) or "
+            "min_psnr = Q (the fewest GMACs that reach Q)"
+        )
+    if config.export.max_drop is not None and not config.export.int8:
+        raise ConfigError("export.max_drop needs export.int8 = true")
+    if config.prune.criterion not in CRITERIA:
+        raise UnknownNameError("criterion", config.prune.criterion, list(CRITERIA))
+    load_recipe(config.distil.recipe, losses=task.losses, patch=patch)
+    if load_recipe(config.prune.recovery, losses=task.losses, patch=patch).taught:
+        raise ConfigError(
+            f"prune.recovery '{config.prune.recovery}' needs a teacher, which comes after pruning: use another recipe"
+        )
+
+
+def run_stages(opened: Opened) -> None:
+    """All trainings and prunings of the study that aren't on record yet.
+
+    Raises: InterruptedStage: on Ctrl-C.
+    """
+    stages, config = Stages(opened), opened.bench.config
+    if config.start.baseline and config.start.weights is not None:
+        stages.publish(config.start.baseline, config.start.weights)
+    # A search that was ended by its time isn't taken up again once it was built upon.
+    elif not opened.store.trials(opened.study.id, stages=LATER) and search(opened) == "interrupted":
+        raise InterruptedStage
+    members = choose_members(opened, config.prune.members)
+    wanted = _ladder(stages, members)
+    if not wanted:
+        return
+    opened.store.set_study_state(opened.study.id, "running")
+    opened.tell(f"Pruning {len(members)} of the front to {len(wanted)} targets in all ...", style="dim")
+    steps = opened.bench.recipe.steps
+    recovery = None
+    if config.prune.iterations > 1:
+        recovery = recipe_of(stages, config.prune.recovery, config.prune.recovery_steps or steps)
+    plan = Plan(
+        config.prune.criterion, config.prune.round_to, config.prune.iterations, recovery, recover_last=False
+    )
+    chains = prune_all(stages, wanted, plan)
+    pairs = [
+        (trial, chain[-1])
+        for (trial, _), chain in zip(wanted, chains, strict=True)
+        if chain[-1].state == "complete"
+    ]
+    recipe = recipe_of(stages, config.distil.recipe, config.distil.steps or steps)
+    teachers = _teachers(stages, [trial for trial, _ in pairs]) if recipe.taught else {}
+    orders = [Order(pruned, recipe, teachers.get(trial.id)) for trial, pruned in pairs]
+    verb = "Distilling" if recipe.taught else "Training"
+    opened.tell(f"{verb} the {len(orders)} of them, {recipe.steps} steps each ...", style="dim")
+    stages.train(orders)
+    opened.console.print(stage_table(stages, _lineages(stages, members), remarks=False))
+
+
+def choose_members(opened: Opened, count: int) -> list[Trial]:
+    """The trials to prune: of the front before any pruning those with the highest quality.
+
+    Where the fewest GMACs are looked for, first the cheapest that reach the quality: pruning them goes further down.
+    """
+    study, store = opened.study, opened.store
+    trials = store.trials(study.id, stages=["published", "search"], states=["complete"])
+    front = front_of(
+        trials, cost=cost_key(study), quality=opened.bench.objective, trivial=opened.bench.trivial
+    )
+    by_id = {trial.id: trial for trial in trials}
+    members = list(front.members)
+    chosen = members[::-1]
+    if (floor := floor_of(study)) is not None:
+        reached = [point for point in members if point.quality >= floor[1]]
+        chosen = reached + [point for point in chosen if point not in reached]
+    return [by_id[point.id] for point in chosen[:count]]
+
+
+def _ladder(stages: Stages, members: Sequence[Trial]) -> list[tuple[Trial, float]]:
+    """(trial, target in GMACs) for each target that the trial's network can be pruned to; tells of the others."""
+    section = stages.opened.bench.config.prune
+    found = []
+    for trial in members:
+        least = stages.least(trial, round_to=section.round_to)
+        for target in section.targets(stages.gmacs(trial)):
+            if target < least:
+                stages.opened.tell(
+                    f"note: trial {trial.number} stays above {target:.4g} GMACs: its smallest widths cost {least:.4g}",
+                    style="yellow",
+                )
+            else:
+                found.append((trial, target))
+    return found
+
+
+def _teachers(stages: Stages, members: Sequence[Trial]) -> dict[int, Teacher]:
+    """By the id of each member its teacher."""
+    opened, wanted = stages.opened, stages.opened.bench.config.distil.teacher
+    own = {trial.id: trial for trial in members}
+    if wanted == "parent":
+        return {trial.id: trial_teacher(trial, opened) for trial in own.values()}
+    if wanted == "best":
+        best = max(own.values(), key=stages.quality, default=None)
+        return {} if best is None else dict.fromkeys(own, trial_teacher(best, opened))
+    teacher = find_teacher([wanted], opened)
+    return dict.fromkeys(own, teacher)
+
+
+def _lineages(stages: Stages, members: Sequence[Trial]) -> list[Trial]:
+    """Each member with all that came of it, the first made first."""
+    store = stages.opened.store
+    found: list[Trial] = []
+    for member in members:
+        line = [member]
+        while line:
+            trial = line.pop(0)
+            found.append(trial)
+            line = [*store.children(trial.id), *line]
+    return found

@@ -1,0 +1,450 @@
+"""Stages after the search: trials made from trials, by pruning (at once) or by more training (on workers).
+
+What a trial is made from, and how, is its variant: what is on record already is not made again, so that whoever runs
+the same stages once more goes on where they were cut off.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evaluators.importance import CRITERIA
+from evaluators.pairs import check_patch
+from evaluators.pruning import PrunedNetwork, prune, remove_zero, smallest
+from evaluators.recipe import Recipe, load_recipe
+from evaluators.trial import Job, score, weights_of
+from results.handover import weights_path
+from results.overview import GIGA, cost_key, find_trial, value
+from results.rows import variant_of
+from results.schema import Stage as StageName
+from results.schema import Trial
+from search.config import ConfigError
+from search.driving import stops_on_signal
+from search.engine import Limits
+from search.execution import Execution, cost_measurements, write_weights
+from search.handing_over import trial_network
+from search.progress import TerminalProgress
+from search.studies import Opened
+from search.teachers import Teacher
+from spaces.architecture import Architecture
+from spaces.baselines import published
+from spaces.build import build, cost, size_requirements
+from spaces.checkpoint import load_published
+from spaces.measurement import Measurement
+
+BATCHES = 8  # of training patches, for criteria that need data
+CACHE_BYTES = 2**30  # teachers' outputs for whole training images are kept unless they take more
+OPEN = ("waiting", "running")
+
+
+class InterruptedStage(Exception):  # noqa: N818 - no error: the user's wish
+    """Ctrl-C while trials were trained; they go on from their last rung when the same is run again."""
+
+
+class StageError(RuntimeError):
+    """A stage of which nothing came."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """A network to be trained on: from a trial's weights by a recipe, which needs a teacher if it distils."""
+
+    parent: Trial
+    recipe: Recipe
+    teacher: Teacher | None = None
+
+    @property
+    def stage(self) -> StageName:
+        """What it is called in the store."""
+        return "distil" if self.teacher is not None and self.recipe.taught else "finetune"
+
+
+class Stages:
+    """Makes trials of the opened study from its trials.
+
+    Args:
+        cache: Folder for teachers' outputs; by default the study's own, unless they take over a GiB.
+    """
+
+    def __init__(self, opened: Opened, *, cache: Path | None = None):
+        self.opened = opened
+        self._store, self._study, self._bench = opened.store, opened.study, opened.bench
+        self._task = opened.bench.task.interface
+        self._cache = cache
+        self._interrupted = False
+
+    def gmacs(self, trial: Trial) -> float:
+        """A trial's cost as the study's budget counts."""
+        found = value(trial.measurements, *cost_key(self._study))
+        assert found is not None
+        return found / GIGA
+
+    def quality(self, trial: Trial) -> float:
+        """A complete trial's score by the study's objective."""
+        found = value(trial.measurements, *self._bench.objective)
+        assert found is not None
+        return found
+
+    def chosen(self, name: str) -> Trial:
+        """The study's complete trial of that number, or its best.
+
+        Raises: ValueError: if there is none, or it isn't complete.
+        """
+        trial = find_trial(self._store, self._study, name)
+        if trial.state != "complete":
+            reason = f" ({trial.reason})" if trial.reason else ""
+            raise ConfigError(f"trial {trial.number} is {trial.state}{reason}: choose a complete one")
+        return trial
+
+    # Published networks
+
+    def publish(self, name: str, weights: Path) -> Trial:
+        """The published network with these weights as a trial, scored.
+
+        Raises: ValueError: if its task is another, or the weights don't fit.
+        """
+        network, architecture = load_published(name, weights), published(name).architecture
+        content = weights_of(network)
+        request = {
+            "published": name,
+            "source": published(name).paper,
+            "sha256": hashlib.sha256(content).hexdigest(),
+        }
+        found = self._recorded("published", None, request) or self._store.add_trial(
+            self._study.id,
+            digest=architecture.digest,
+            architecture_json=architecture.to_json(),
+            stage="published",
+            origin=request,
+            variant=variant_of(request, None),
+            measurements=self._costs(architecture),
+        )
+        if found.state in OPEN:
+            scores = score(
+                network, self._bench.config.task, self._bench.data.validation, device=self._bench.device
+            )
+            self._complete(found, content, scores, 0.0)
+        return self._again(found)
+
+    # Pruning
+
+    def prune(
+        self, parent: Trial, target_gmacs: float, *, criterion: str = "taylor", round_to: int = 1
+    ) -> Trial:
+        """The trial's network, pruned to a target and scored before any recovery.
+
+        Raises: ValueError: for a target that can't be met, or an unknown criterion.
+        """
+        request: dict[str, Any] = {
+            "criterion": criterion,
+            "target_gmacs": target_gmacs,
+            "convention": self._bench.config.convention,
+            "round_to": round_to,
+        }
+        needs_data = criterion in CRITERIA and CRITERIA[criterion].needs_data
+        batches, loss = (self._batches(), self._bench.task.losses[0]) if needs_data else (None, "l1")
+
+        def pruned() -> PrunedNetwork:
+            return prune(
+                trial_network(self.opened, parent),
+                Architecture.from_json(parent.architecture),
+                self._task,
+                target=target_gmacs * GIGA,
+                criterion=criterion,
+                convention=self._bench.config.convention,
+                round_to=round_to,
+                batches=batches,
+                loss=loss,
+            )
+
+        return self._pruned(parent, request, pruned)
+
+    def check_target(self, trial: Trial, target_gmacs: float, *, round_to: int = 1) -> None:
+        """Nothing, if the trial's network can be pruned to that: said before anything is trained for it.
+
+        Raises: ValueError: for a target that isn't below its cost, or is below that of its smallest widths.
+        """
+        own = self.gmacs(trial)
+        if target_gmacs >= own:
+            raise ConfigError(
+                f"a target of {target_gmacs:.4g} GMACs isn't below what trial {trial.number} costs, {own:.4g} GMACs: "
+                "give a smaller one"
+            )
+        least = self.least(trial, round_to=round_to)
+        if target_gmacs < least:
+            raise ConfigError(
+                f"a target of {target_gmacs:.4g} GMACs is below what the smallest widths of trial {trial.number} cost, "
+                f"{least:.4g} GMACs: give a larger one, or start from another network"
+            )
+
+    def least(self, trial: Trial, *, round_to: int = 1) -> float:
+        """GMACs of the trial's network at its smallest widths."""
+        network = build(Architecture.from_json(trial.architecture), self._task)
+        return smallest(network, self._task, self._bench.config.convention, round_to=round_to) / GIGA
+
+    def remove_zero(self, parent: Trial) -> Trial:
+        """The trial's network without the channels that are zero: the same function at a lower cost."""
+
+        def pruned() -> PrunedNetwork:
+            network, architecture = (
+                trial_network(self.opened, parent),
+                Architecture.from_json(parent.architecture),
+            )
+            return remove_zero(network, architecture, self._task, convention=self._bench.config.convention)
+
+        return self._pruned(parent, {"criterion": "zero"}, pruned)
+
+    def _batches(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Training patches to score channels on: the same every time, and none that a training sees first."""
+        source = self._bench.task.patch_source(self._bench.data.train)
+        section = self._bench.config.training
+        return [
+            source.batch(
+                seed=self._bench.config.seed, step=2**31 + n, batch=section.batch, patch=section.patch
+            )
+            for n in range(BATCHES)
+        ]
+
+    def _pruned(
+        self, parent: Trial, request: Mapping[str, Any], pruned: Callable[[], PrunedNetwork]
+    ) -> Trial:
+        found = self._recorded("prune", parent, request)
+        if found is not None and found.state == "complete":
+            return found
+        started = time.perf_counter()
+        result = pruned()
+        scores = score(
+            result.network, self._bench.config.task, self._bench.data.validation, device=self._bench.device
+        )
+        if found is None:
+            origin = {
+                **request,
+                "max_error": result.max_error,
+                "notes": list(result.notes),
+                "widths": [list(width) for width in result.widths],
+            }
+            found = self._add("prune", parent, request, result.architecture, origin)
+        self._complete(found, weights_of(result.network), scores, time.perf_counter() - started)
+        return self._again(found)
+
+    # Training
+
+    def train(self, orders: Sequence[Order]) -> list[Trial]:
+        """Train on, all at the same time as far as there are workers; the trials in the order of the orders.
+
+        Returns: Complete and failed ones.
+        Raises:
+            ValueError: for patches that don't fit the images or the network.
+            InterruptedStage: on Ctrl-C.
+        """
+        for order in orders:
+            self._check(order)
+        trials = [self._ordered(order) for order in orders]
+        of = {trial.id: order for trial, order in zip(trials, orders, strict=True)}
+        unfinished = [trial for trial in trials if trial.state in OPEN]
+        if unfinished and not self._finish(unfinished, of):
+            raise InterruptedStage
+        return [self._again(trial) for trial in trials]
+
+    def _check(self, order: Order) -> None:
+        """Nothing, if the recipe's patches fit.
+
+        Raises: ValueError: else.
+        """
+        architecture = Architecture.from_json(order.parent.architecture)
+        needs = size_requirements(architecture, self._task)
+        for patch in {stage.patch for stage in order.recipe.stages}:
+            check_patch(self._bench.data.train, patch)
+            if (least := needs.padded(patch, patch)[0]) != patch:
+                raise ConfigError(
+                    f"a stage of the recipe has patches of {patch} pixels: {architecture.label} takes inputs of at "
+                    f"least {needs.minimum} pixels in multiples of {needs.multiple_of}, so {least} would do"
+                )
+
+    def _ordered(self, order: Order) -> Trial:
+        """The order's trial on record."""
+        request: dict[str, Any] = {"recipe": order.recipe.to_data()}
+        if order.stage == "distil":
+            assert order.teacher is not None
+            request["teacher"] = list(order.teacher.record)
+            if self._cache_folder():
+                request["teacher_outputs"] = "of whole images"
+        found = self._recorded(order.stage, order.parent, request)
+        if found is not None and found.state != "failed":
+            return found
+        if found is not None:  # of an earlier run: another trial has another seed
+            request["after_failure"] = found.number
+            found = self._recorded(order.stage, order.parent, request)
+        architecture = Architecture.from_json(order.parent.architecture)
+        return found or self._add(order.stage, order.parent, request, architecture, request)
+
+    def _finish(self, trials: Sequence[Trial], orders: Mapping[int, Order]) -> bool:
+        def job(trial: Trial, checkpoint: bytes | None, seconds: float) -> Job:
+            order = orders[trial.id]
+            return self._bench.job_of(
+                trial,
+                order.recipe,
+                checkpoint,
+                seconds,
+                start=weights_path(self._store, order.parent, folder=self.opened.folder).read_bytes(),
+                teacher=None if order.teacher is None else order.teacher.spec,
+                cache=self._cache_folder(),
+            )
+
+        def settled(trial: Trial, found: Sequence[Measurement] | None, reason: str | None) -> None:
+            quality = None if found is None else value(found, *self._bench.objective)
+            progress.finished(trial, None if quality is None else (quality, self.gmacs(trial)), reason)
+
+        execution = Execution(
+            self._store,
+            self._study.id,
+            self.opened.pool(),
+            job,
+            folder=self.opened.folder,
+            settled=settled,
+            retries=self._bench.config.workers.retries,
+        )
+        done = self._store.trials(self._study.id, states=["complete"])
+        top = max(self.gmacs(trial) for trial in (*done, *trials))
+        progress = TerminalProgress(self.opened.console, Limits(len(trials)), (top, self._bench.trivial))
+        for trial in done:
+            progress.adopted((self.quality(trial), self.gmacs(trial)))
+        with stops_on_signal(self._interrupt, self.opened.console), progress:
+            return execution.finish(trials, progress, lambda: self._interrupted)
+
+    def _interrupt(self) -> None:
+        self._interrupted = True
+
+    def _cache_folder(self) -> str:
+        """Where teachers' outputs are kept; empty for nowhere."""
+        if self._cache is not None:
+            return str(self._cache.resolve())
+        source = self._bench.task.patch_source(self._bench.data.train)
+        size = sum(image.pixels.size for image in self._bench.data.train.targets) * 2  # float16
+        return str(self.opened.folder / "teachers") if source.fixed and size < CACHE_BYTES else ""
+
+    # On record
+
+    def _recorded(self, stage: StageName, parent: Trial | None, request: Mapping[str, Any]) -> Trial | None:
+        """The trial that was made so from the parent; None if there is none yet."""
+        variant = variant_of(request, parent)
+        older = (
+            self._store.trials(self._study.id, stages=[stage])
+            if parent is None
+            else self._store.children(parent.id)
+        )
+        return next((trial for trial in older if (trial.stage, trial.variant) == (stage, variant)), None)
+
+    def _add(
+        self,
+        stage: StageName,
+        parent: Trial,
+        request: Mapping[str, Any],
+        architecture: Architecture,
+        origin: Mapping[str, Any],
+    ) -> Trial:
+        return self._store.add_trial(
+            self._study.id,
+            digest=architecture.digest,
+            architecture_json=architecture.to_json(),
+            stage=stage,
+            parent_id=parent.id,
+            origin=origin,
+            variant=variant_of(request, parent),
+            measurements=self._costs(architecture),
+        )
+
+    def _costs(self, architecture: Architecture) -> tuple[Measurement, ...]:
+        return cost_measurements(cost(architecture, self._task), self._task)
+
+    def _complete(self, trial: Trial, weights: bytes, scores: Sequence[Measurement], seconds: float) -> None:
+        """Record what was made in this process.
+
+        Raises: StageError: if its score isn't finite; the trial has failed then.
+        """
+        if trial.state == "running":  # its driver was killed
+            self._store.requeue_trial(trial.id)
+        self._store.start_trial(trial.id)
+        if not all(isfinite(m.value) for m in scores):
+            self._store.fail_trial(trial.id, "a score isn't finite")
+            raise StageError(f"trial {trial.number}, {trial.stage}: its score isn't finite")
+        artifact = write_weights(self.opened.folder, trial, weights)
+        self._store.finish_trial(trial.id, scores, [artifact], seconds=seconds)
+
+    def _again(self, trial: Trial) -> Trial:
+        """The trial as it is on record now."""
+        return self._store.trial(self._study.id, trial.number)
+
+
+# Iterative pruning
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How networks are pruned.
+
+    Attributes:
+        iterations: Steps to the target, each by the same factor.
+        recovery: Training after each step; None for none.
+        recover_last: Also after the last step.
+    """
+
+    criterion: str = "taylor"
+    round_to: int = 1
+    iterations: int = 1
+    recovery: Recipe | None = None
+    recover_last: bool = True
+
+
+def prune_all(stages: Stages, wanted: Sequence[tuple[Trial, float]], plan: Plan) -> list[list[Trial]]:
+    """Prune trials to their targets in GMACs; of each the trials that were made, the last complete one at the end.
+
+    Recovery trainings of one step run at the same time. A chain of which one fails ends there.
+
+    Raises: ValueError: for a target that can't be met, or more than one iteration without recovery.
+    """
+    if plan.iterations > 1 and plan.recovery is None:
+        raise ConfigError(
+            f"{plan.iterations} iterations need a recovery between them: give its recipe, such as 'finetune'"
+        )
+    chains: list[list[Trial]] = [[] for _ in wanted]
+    ends = [trial for trial, _ in wanted]
+    for step in range(1, plan.iterations + 1):
+        going = [i for i, trial in enumerate(ends) if trial.state == "complete"]
+        for i in going:
+            start, target = wanted[i]
+            own = stages.gmacs(start)
+            goal = target if step == plan.iterations else own * (target / own) ** (step / plan.iterations)
+            if step > 1 and stages.gmacs(ends[i]) <= goal:
+                continue
+            ends[i] = stages.prune(ends[i], goal, criterion=plan.criterion, round_to=plan.round_to)
+            chains[i].append(ends[i])
+        if plan.recovery is not None and (plan.recover_last or step < plan.iterations):
+            trained = stages.train([Order(ends[i], plan.recovery) for i in going])
+            for i, trial in zip(going, trained, strict=True):
+                ends[i] = trial
+                chains[i].append(trial)
+    return chains
+
+
+def recipe_of(stages: Stages, name: str, steps: int | None) -> Recipe:
+    """A recipe for the study's networks: its task's losses and patch, its precision.
+
+    Args:
+        steps: In all; the recipe's own number if None.
+
+    Raises: ValueError: for an unknown name, or a file that is none.
+    """
+    bench = stages.opened.bench
+    recipe = load_recipe(name, losses=bench.task.losses, patch=bench.config.training.patch)
+    if recipe.precision == "auto":
+        recipe = replace(recipe, precision=bench.recipe.precision)
+    return recipe if steps is None else recipe.scaled(steps)

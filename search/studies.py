@@ -1,0 +1,291 @@
+"""Studies as their driver has them: where they are kept, whose turn it is, their record opened or made."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.markup import escape
+
+from evaluators.trial import score
+from results.schema import Study
+from results.store import Store, StudyExists
+from search.config import ConfigError, SearchConfig, resolve, resumed
+from search.driving import workers
+from search.pool import Pool
+from search.setup import Bench, Setup, environment, prepare, prepare_bench
+from search.strategies import STRATEGIES
+from spaces.baselines import published
+from spaces.checkpoint import load_published
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a study is kept: its store and the folder of its files."""
+
+    db: str
+    runs: Path
+
+    def folder(self, study: str) -> Path:
+        """The study's own folder."""
+        return self.runs.resolve() / study
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A study that this process drives.
+
+    Attributes:
+        bench: What its networks are trained and scored on; a ``Setup`` where it may search.
+        pool: Gives the workers, which are started when they are first asked for.
+    """
+
+    store: Store
+    study: Study
+    bench: Bench
+    place: Place
+    console: Console
+    pool: Callable[[], Pool]
+
+    @property
+    def folder(self) -> Path:
+        """Of the study's files."""
+        return self.place.folder(self.study.name)
+
+    def tell(self, text: str, *, style: str = "") -> None:
+        """Print plain text, in which nothing is markup."""
+        self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def open_study(
+    said: Mapping[str, Any],
+    *,
+    place: Place,
+    study: str | None = None,
+    resume: bool = False,
+    stem: str | None = None,
+    console: Console | None = None,
+    searching: bool = True,
+) -> Iterator[Opened]:
+    """A new study, or one that goes on, for this process alone.
+
+    Args:
+        said: Dotted configuration keys (``training.steps``) to values; the rest are defaults. When
+            resuming, only what may change (trials, time, workers, later stages).
+        study: Its name; by default a new one, ``<stem or task>-<number>``.
+        searching: The bench is to be a ``Setup``, and workers are started at once; else the space isn't looked at.
+
+    Raises: ValueError: for a configuration, images or a study that can't be used; nothing is written then.
+        StoreError: if the store can't be written.
+    """
+    torch.set_num_threads(1)  # busy cores: two threads would spin against the workers'
+    console = console or Console(quiet=True)
+    check_name(study, resume=resume)
+    config = _configuration(said, place, study if resume else None)
+    STRATEGIES[config.strategy]
+    console.print(f"Reading images for {config.task} ...", style="dim")
+    bench = prepare(config) if searching and not config.start.baseline else prepare_bench(config)
+    if config.start.weights is not None:  # weights that don't fit leave no study
+        check_published(config.start.baseline, bench)
+        load_published(config.start.baseline, config.start.weights)
+    goal = None if resume else _goal(bench)
+    with Store.open(place.db, create=not resume) as store, ExitStack() as stack:
+        name = study or new_name(store, place, stem or config.start.baseline or config.task, stack)
+        if study is not None:
+            stack.enter_context(only_driver(place, study))
+        if resume:
+            _check_same(store.study(name), bench)
+        elif _exists(store, name):
+            raise StudyExists(name, store.place)
+        pool = cache(lambda: stack.enter_context(workers(bench, console)))
+        if searching:  # before a study is made, so that a wrong address leaves none
+            pool()
+        record = _resumed(store, name, bench) if resume else _created(store, name, bench, goal)
+        yield Opened(store, record, bench, place, console, pool)
+
+
+def check_name(study: str | None, *, resume: bool) -> None:
+    """Nothing, if a study may be called so.
+
+    Raises: ConfigError: else.
+    """
+    if resume and study is None:
+        raise ConfigError("--resume needs --study NAME; 'pixelfront studies' lists them")
+    if study is not None and not re.fullmatch(r"\w[\w.-]*", study):
+        raise ConfigError(
+            f"--study names a folder: letters, digits, '_', '-' and '.', not starting with '-' or '.', got '{study}'"
+        )
+
+
+def _configuration(said: Mapping[str, Any], place: Place, resuming: str | None) -> SearchConfig:
+    if resuming is None:
+        return resolve(said)
+    with Store.open(place.db, create=False) as store:
+        return resumed(store.study(resuming).config, said)
+
+
+def _exists(store: Store, name: str) -> bool:
+    return name in {summary.study.name for summary in store.studies()}
+
+
+def new_name(store: Store, place: Place, stem: str, held: ExitStack) -> str:
+    """The first of ``stem-1``, ``stem-2``, ... that no study has and no other process is about to make.
+
+    Args:
+        held: Where its lock is kept.
+    """
+    number = 1
+    while True:
+        name = f"{stem}-{number}"
+        number += 1
+        if _exists(store, name):
+            continue
+        try:
+            held.enter_context(only_driver(place, name))
+        except ConfigError:
+            continue
+        return name
+
+
+@contextmanager
+def only_driver(place: Place, study: str) -> Iterator[None]:
+    """Holds the study's lock; the system releases it however the process ends.
+
+    Raises: ConfigError: if another process on this machine runs the study.
+    """
+    place.runs.mkdir(parents=True, exist_ok=True)
+    with open(place.runs / f".{study}.lock", "a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise ConfigError(
+                f"study '{study}' is being run by process {lock.read().strip()}: wait for it, or stop it with Ctrl-C"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def _goal(bench: Bench) -> dict[str, Any] | None:
+    """The quality of the published network that ``min_psnr`` names, under the study's protocol.
+
+    Raises: ValueError: if there is no such network, it is for another task, or its weights don't fit.
+    """
+    config, name = bench.config, bench.config.min_psnr
+    if not isinstance(name, str):
+        return None
+    weights = config.min_psnr_weights or (config.start.weights if name == config.start.baseline else None)
+    if weights is None:
+        raise ConfigError(f"min_psnr '{name}': give its weights too, min_psnr_weights = FILE")
+    check_published(name, bench)
+    scores = score(
+        load_published(name, weights), config.task, bench.data.validation, ssim=False, device=bench.device
+    )
+    return {"label": name, "quality": next(m.value for m in scores if m.key == bench.objective)}
+
+
+def check_published(name: str, bench: Bench) -> None:
+    """Nothing, if the published network is for the bench's task.
+
+    Raises: ConfigError: else, or UnknownNameError: with the nearest name.
+    """
+    if (meant := published(name).task.name) != bench.config.task:
+        raise ConfigError(
+            f"'{name}' was published for {meant}, the study is of {bench.config.task}: name a network of that task"
+        )
+
+
+def _resumed(store: Store, name: str, bench: Bench) -> Study:
+    """The study on record, with the configuration of this run."""
+    study = store.study(name)
+    store.set_config(study.id, _with_precision(bench).model_dump(mode="json"))
+    return store.study(name)
+
+
+def _created(store: Store, name: str, bench: Bench, goal: dict[str, Any] | None) -> Study:
+    config = _with_precision(bench)
+    if isinstance(bench, Setup):
+        space = {choice.name: list(choice.values) for choice in bench.space}
+        origin: dict[str, Any] = {
+            "space_name": bench.space.name,
+            "space_digest": bench.space.digest,
+            "space": space,
+        }
+        strategy = config.strategy
+    else:
+        architecture = published(config.start.baseline).architecture
+        origin = {"space_name": config.start.baseline, "space_digest": architecture.digest, "space": {}}
+        strategy = "published"
+    return store.create_study(
+        name,
+        task=config.task,
+        strategy=strategy,
+        seed=config.seed,
+        data_digest=bench.data_digest,
+        data=bench.data_record() | ({"goal": goal} if goal else {}),
+        config=config.model_dump(mode="json"),
+        environment=environment(),
+        **origin,
+    )
+
+
+def _with_precision(bench: Bench) -> SearchConfig:
+    """The configuration with the precision as resolved, which is what goes on record."""
+    config = bench.config
+    training = config.training.model_copy(update={"precision": bench.recipe.precision})
+    return config.model_copy(update={"training": training})
+
+
+def _check_same(study: Study, bench: Bench) -> None:
+    """Nothing, if space, data and protocol are the study's.
+
+    Raises: ConfigError: with the differences.
+    """
+    lines = []
+    if isinstance(bench, Setup) and study.space_digest != bench.space.digest:
+        now = {choice.name: list(choice.values) for choice in bench.space}
+        for name in dict.fromkeys((*study.space, *now)):
+            if study.space.get(name) != now.get(name):
+                lines.append(f"space, {name}: the study has {study.space.get(name)}, now {now.get(name)}")
+    record = bench.data_record()
+    for key in ("train", "validation", "test", "objective", "cost_input"):
+        if study.data.get(key) != record.get(key):
+            lines.append(f"{key}: the study has {study.data.get(key)}, now {record.get(key)}")
+    if lines:
+        raise ConfigError(
+            f"study '{study.name}' can't be resumed, its space, data or protocol changed:\n  "
+            + "\n  ".join(lines)
+        )
+
+
+def introduce(opened: Opened) -> None:
+    """Say what is run on what."""
+    bench, console = opened.bench, opened.console
+    config, data = bench.config, bench.data
+    if isinstance(bench, Setup):
+        console.print(f"[bold]{opened.study.name}[/bold]: {config.task} within {bench.budget}")
+        console.print(
+            f"space {bench.space.name}: {bench.space.size:.3g} genotypes; strategy {config.strategy}, seed "
+            f"{config.seed}; {bench.recipe.steps} steps a trial, {bench.recipe.precision}"
+        )
+    else:
+        console.print(f"[bold]{opened.study.name}[/bold]: {config.task}, {opened.study.space_name}")
+    console.print(
+        f"train on {len(data.train)} images of {escape(data.train.name)}, score on {len(data.validation)} of "
+        f"{escape(data.validation.name)}: {bench.objective[0]} of {bench.task.baseline_name} {bench.trivial:.3f} dB"
+    )
+    for note in bench.notes:
+        console.print(f"note: {escape(note)}", style="dim")
+    console.print(f"store {escape(opened.place.db)}, files in {escape(str(opened.folder))}", style="dim")

@@ -1,0 +1,293 @@
+"""Stages after the search, on a real store and tiny real trainings that run in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from evaluators.recipe import Recipe
+from evaluators.recipe import Stage as TrainingStage
+from evaluators.trial import Advanced, Failed, evaluate, score, weights_of
+from results.overview import overview
+from results.schema import Trial
+from results.store import Store
+from search.config import ConfigError
+from search.handing_over import score_on_test, trial_network
+from search.stages import InterruptedStage, Order, Plan, Stages, prune_all, recipe_of
+from search.studies import Opened, Place, open_study
+from search.teachers import find_teacher, trial_teacher
+from spaces.architecture import Architecture
+from spaces.baselines import published
+from spaces.build import build
+from spaces.pruned import Pruned
+from tests.results.studies import NAME, fill
+from tests.search.studies import InProcess
+
+CHEAP, DEAR, FAILED = 0, 2, 3  # trials of the study that ``fill`` makes
+SHORT = Recipe((TrainingStage(4, "l1", 1e-3, 2, 16),), precision="float32")
+TAUGHT = Recipe((TrainingStage(4, "l1", 1e-3, 2, 16, distil=0.5),), precision="float32")
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Opened]:
+    with Store.open(tmp_path / "results.db") as store:
+        fill(store, tmp_path)
+    place = Place(str(tmp_path / "results.db"), tmp_path / "runs")
+    with open_study({}, place=place, study=NAME, resume=True, searching=False) as found:
+        yield with_pool(found)
+
+
+def with_pool(opened: Opened, work: Any = None, **options: Any) -> Opened:
+    pool = InProcess(work or partial(evaluate, data=opened.bench.data), **options)
+    return replace(opened, pool=lambda: pool)
+
+
+def made(trial: Trial) -> dict[str, Any]:
+    """How a trial was made."""
+    assert trial.origin is not None
+    return trial.origin
+
+
+def test_a_pruned_trial_is_on_record_with_what_it_was_made_from(opened: Opened) -> None:
+    stages = Stages(opened)
+    parent = stages.chosen(str(DEAR))
+    target = 0.6 * stages.gmacs(parent)
+    found = stages.prune(parent, target, criterion="l1")
+    assert (found.stage, found.state, found.parent_id) == ("prune", "complete", parent.id)
+    assert 0.99 * target < stages.gmacs(found) <= target
+    assert made(found)["criterion"] == "l1"
+    assert made(found)["target_gmacs"] == target
+    assert made(found)["max_error"] < 1e-5
+    architecture = Architecture.from_json(found.architecture)
+    assert isinstance(architecture, Pruned)
+    assert architecture.base.digest == parent.digest
+    again = score(trial_network(opened, found), "sr-x2", opened.bench.data.validation)
+    assert {m.key: m.value for m in again}[opened.bench.objective] == stages.quality(found)
+
+
+def test_what_is_on_record_is_not_made_again(opened: Opened) -> None:
+    stages = Stages(opened)
+    parent = stages.chosen(str(DEAR))
+    first = stages.prune(parent, 1.0, criterion="taylor")
+    (trained,) = stages.train([Order(first, SHORT)])
+    assert trained.state == "complete"
+    count = len(opened.store.trials(opened.study.id))
+    later = Stages(with_pool(opened, lambda job: pytest.fail("trained again")))
+    assert later.prune(parent, 1.0, criterion="taylor") == first
+    assert later.train([Order(first, SHORT)]) == [trained]
+    assert len(opened.store.trials(opened.study.id)) == count
+    assert later.prune(parent, 1.0, criterion="l1").number == count  # another way is another trial
+
+
+def test_a_pruning_that_was_cut_off_is_done_again(opened: Opened) -> None:
+    class Killed(Stages):
+        def _complete(self, trial: Any, *rest: Any) -> None:
+            self._store.start_trial(trial.id)
+            raise KeyboardInterrupt
+
+    parent = Stages(opened).chosen(str(DEAR))
+    with pytest.raises(KeyboardInterrupt):
+        Killed(opened).prune(parent, 1.0)
+    assert [t.state for t in opened.store.children(parent.id)] == ["running"]
+    found = Stages(opened).prune(parent, 1.0)
+    assert opened.store.children(parent.id) == (found,)
+    assert found.state == "complete"
+
+
+def test_training_starts_from_the_parents_weights_and_has_its_teacher(opened: Opened) -> None:
+    jobs: list[Any] = []
+
+    def noted(job: Any) -> Any:
+        jobs.append(job)
+        return evaluate(job, opened.bench.data)
+
+    stages = Stages(with_pool(opened, noted))
+    parent = stages.chosen(str(DEAR))
+    teacher = trial_teacher(parent, opened)
+    assert teacher.quality == pytest.approx(_scored(opened, parent))
+    pruned = stages.prune(parent, 1.0)
+    finetuned, distilled = stages.train([Order(pruned, SHORT), Order(pruned, TAUGHT, teacher)])
+    assert [finetuned.stage, distilled.stage] == ["finetune", "distil"]
+    assert {t.parent_id for t in (finetuned, distilled)} == {pruned.id}
+    assert all(job.start == weights_of(trial_network(opened, pruned)) for job in jobs)
+    assert [job.teacher is not None for job in jobs] == [False, True]
+    assert made(distilled)["teacher"][0]["trial"] == DEAR
+    assert finetuned.digest == pruned.digest
+    assert [t.number for t in opened.store.lineage(distilled.id)] == [DEAR, pruned.number, distilled.number]
+    assert list((opened.folder / "teachers").rglob("*.npy"))
+
+
+def _scored(opened: Opened, trial: Any) -> float:
+    scores = score(trial_network(opened, trial), "sr-x2", opened.bench.data.validation)
+    return {m.key: m.value for m in scores}[opened.bench.objective]
+
+
+def test_an_interrupted_training_goes_on_from_its_rung(opened: Opened) -> None:
+    stages = Stages(opened)
+    parent = stages.chosen(str(CHEAP))
+
+    class Stopping(InProcess):
+        def events(self, timeout_s: float) -> Any:
+            for key, event in super().events(timeout_s):
+                stages._interrupt() if not isinstance(event, Advanced) else None
+                yield key, event
+
+    pool = Stopping(partial(evaluate, data=opened.bench.data))
+    stages.opened = replace(opened, pool=lambda: pool)
+    with pytest.raises(InterruptedStage):
+        stages.train([Order(parent, SHORT)])
+    (waiting,) = opened.store.trials(opened.study.id, stages=["finetune"])
+    assert waiting.state == "waiting"
+    starts: list[Any] = []
+
+    def noted(job: Any) -> Any:
+        starts.append(job.checkpoint)
+        return evaluate(job, opened.bench.data)
+
+    (found,) = Stages(with_pool(opened, noted)).train([Order(parent, SHORT)])
+    assert (found.number, found.state) == (waiting.number, "complete")
+    assert len(starts) == 1
+    assert starts[0] is not None
+
+
+def test_a_failed_training_is_on_record_and_tried_anew_by_the_next_run(opened: Opened) -> None:
+    parent = Stages(opened).chosen(str(CHEAP))
+    failing = Stages(with_pool(opened, lambda job: iter([Failed("diverged")])))
+    (failed,) = failing.train([Order(parent, SHORT)])
+    assert (failed.state, failed.reason) == ("failed", "diverged")
+    (found,) = Stages(opened).train([Order(parent, SHORT)])
+    assert found.state == "complete"
+    assert made(found)["after_failure"] == failed.number
+    assert Stages(opened).train([Order(parent, SHORT)]) == [found]
+
+
+def test_iterations_go_down_by_the_same_factor_with_recovery_between(opened: Opened) -> None:
+    stages = Stages(opened)
+    parent = stages.chosen(str(DEAR))
+    cost = stages.gmacs(parent)
+    plan = Plan("l1", iterations=2, recovery=SHORT, recover_last=False)
+    (chain,) = prune_all(stages, [(parent, 0.25 * cost)], plan)
+    assert [t.stage for t in chain] == ["prune", "finetune", "prune"]
+    assert made(chain[0])["target_gmacs"] == pytest.approx(0.5 * cost)
+    assert made(chain[2])["target_gmacs"] == pytest.approx(0.25 * cost)
+    assert opened.store.lineage(chain[2].id) == (parent, *chain)
+    again = prune_all(stages, [(parent, 0.25 * cost)], replace(plan, recover_last=True))[0]
+    assert again[:3] == chain
+    assert again[3].stage == "finetune"
+    with pytest.raises(ConfigError, match="2 iterations need a recovery between them"):
+        prune_all(stages, [(parent, 1.0)], replace(plan, recovery=None))
+
+
+def test_a_chain_ends_where_its_recovery_fails(opened: Opened) -> None:
+    stages = Stages(with_pool(opened, lambda job: iter([Failed("diverged")])))
+    wanted = [(stages.chosen(str(DEAR)), 0.5)]
+    (chain,) = prune_all(stages, wanted, Plan(iterations=3, recovery=SHORT))
+    assert [(t.stage, t.state) for t in chain] == [("prune", "complete"), ("finetune", "failed")]
+
+
+def test_channels_at_zero_are_removed_for_free(opened: Opened) -> None:
+    sparse = replace(TrainingStage(3, "l1", 1e-3, 2, 16, "constant"), sparsity=200.0)
+    stages = Stages(opened)
+    parent = stages.chosen(str(DEAR))
+    (trained,) = stages.train([Order(parent, Recipe((sparse,), ema=0.0, precision="float32"))])
+    found = stages.remove_zero(trained)
+    assert stages.gmacs(found) < stages.gmacs(parent)
+    assert stages.quality(found) == pytest.approx(stages.quality(trained), abs=1e-3)
+
+
+def test_a_published_network_starts_a_lineage(opened: Opened, tmp_path: Path) -> None:
+    known = published("pan-x2")
+    torch.manual_seed(0)
+    file = tmp_path / "pan.safetensors"
+    file.write_bytes(weights_of(build(known.architecture, known.task)))
+    stages = Stages(opened)
+    found = stages.publish("pan-x2", file)
+    assert (found.stage, found.state, found.parent_id) == ("published", "complete", None)
+    assert stages.publish("pan-x2", file) == found
+    assert stages.gmacs(found) > 1
+
+
+def test_targets_and_trials_that_cannot_be_are_refused(opened: Opened) -> None:
+    stages = Stages(opened)
+    parent = stages.chosen(str(DEAR))
+    own = stages.gmacs(parent)
+    with pytest.raises(ValueError, match=rf"isn't below what trial {DEAR} costs, {own:.4g} GMACs"):
+        stages.check_target(parent, own)
+    with pytest.raises(
+        ValueError, match=f"smallest widths of trial {DEAR} cost, {stages.least(parent):.4g} GMACs"
+    ):
+        stages.check_target(parent, 1e-6)
+    stages.check_target(parent, 1.001 * stages.least(parent))
+    assert stages.least(parent, round_to=4) > stages.least(parent)
+    with pytest.raises(ValueError, match=r"trial 3 is failed \(diverged.*\): choose a complete one"):
+        stages.chosen(str(FAILED))
+    with pytest.raises(ValueError, match="a patch of 999x999 input pixels is larger"):
+        stages.train([Order(parent, Recipe((TrainingStage(4, "l1", 1e-3, 2, 999),)))])
+
+
+def test_recipes_get_the_studys_losses_patch_and_precision(opened: Opened) -> None:
+    recipe = recipe_of(Stages(opened), "distil", 50)
+    assert recipe.steps == 50
+    assert recipe.precision == "float32"
+    assert {stage.patch for stage in recipe.stages} == {16}
+
+
+def test_teachers_are_trials_published_networks_and_exported_files(opened: Opened, tmp_path: Path) -> None:
+    from results.handover import export_trial
+
+    known = published("pan-x2")
+    weights = tmp_path / "pan.safetensors"
+    weights.write_bytes(weights_of(build(known.architecture, known.task)))
+    stages = Stages(opened)
+    best = overview(opened.store, NAME).best
+    file = tmp_path / "exported.safetensors"
+    task = opened.bench.task.interface
+    export_trial(opened.store, opened.study, best, task, file, "safetensors", folder=opened.folder)
+    same = [find_teacher([spec], opened) for spec in (f"{NAME}:best", f"{NAME}:{best.number}", str(file))]
+    assert len({t.spec.digest for t in same}) == 1
+    assert same[0].quality == pytest.approx(_scored(opened, best))
+    both = find_teacher([f"{NAME}:{CHEAP}", f"pan-x2={weights}"], opened)
+    assert both.name == f"{NAME}:{CHEAP} + pan-x2"
+    assert len(both.spec.members) == 2
+    (trained,) = stages.train([Order(stages.chosen(str(CHEAP)), TAUGHT, both)])
+    assert [m.get("published") for m in made(trained)["teacher"]] == [None, "pan-x2"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("nonsense", "a teacher is STUDY:TRIAL, NAME=WEIGHTS"),
+        (f"{NAME}:99", "no trial 99"),
+        (f"{NAME}:{FAILED}", "it has no weights"),
+        ("phoney:1", "phone"),
+        ("rfdn=RFDN.pth", "'rfdn' was published for sr-x4, the study is of sr-x2"),
+        ("rfdnn=RFDN.pth", "did you mean 'rfdn'"),
+        ("none.safetensors", "none.safetensors: can't be read"),
+    ],
+)
+def test_other_teachers_are_refused(opened: Opened, spec: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        find_teacher([spec], opened)
+
+
+def test_a_teacher_of_another_task_is_refused(opened: Opened) -> None:
+    columns = ("strategy", "seed", "space_name", "space_digest", "space", "data_digest", "data", "config")
+    same = {name: getattr(opened.study, name) for name in (*columns, "environment")}
+    opened.store.create_study("other", task="denoise", **same)
+    with pytest.raises(ValueError, match="teacher other:0 is for denoise, the student for sr-x2"):
+        find_teacher(["other:0"], opened)
+
+
+def test_test_images_are_scored_once(opened: Opened) -> None:
+    pruned = Stages(opened).prune(Stages(opened).chosen(str(DEAR)), 1.0)
+    before = len(pruned.measurements)
+    for _ in range(2):
+        score_on_test(opened, [opened.store.trial(opened.study.id, pruned.number)])
+    after = opened.store.trial(opened.study.id, pruned.number).measurements
+    assert len(after) == before + 4
