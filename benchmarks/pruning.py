@@ -96,7 +96,7 @@ def main() -> int:
     args.work.mkdir(parents=True, exist_ok=True)
     long = [Run(r, "taylor", taught, args.steps) for r in RATIOS for taught in (0.5, 0.0)]
     short = [Run(0.65, c, taught, args.criteria_steps) for c in CRITERIA for taught in (0.5, 0.0)]
-    lessons = [Run(0.65, "taylor", taught, args.steps) for taught in (0.9, 1.0)]
+    lessons = [Run(0.65, "taylor", taught, args.steps) for taught in (0.9,)]
     every = {"long": long, "criteria": short, "lambda": lessons}
     runs = every[args.only] if args.only else [run for some in every.values() for run in some]
     if not args.report:

@@ -21,19 +21,21 @@ CLOSE = 0.005  # of the target: how far below it the cost may end
 _EXCHANGES = ((2, 40, 24), (3, 12, 6), (4, 6, 4))
 
 
-class Steps:
-    """The sizes that a group may have.
+def sizes(group: Group, round_to: int = 1) -> range:
+    """The numbers of channels that a group may keep.
 
     Args:
-        round_to: The layers' channels come in multiples of this where the group has as many.
+        round_to: The layers' channels come in multiples of this where they have as many.
     """
+    unit = min(round_to // gcd(round_to, group.multiplicity), len(group))
+    return range(unit, len(group) + 1, unit)
+
+
+class Steps:
+    """A group's sizes, its channels from the best down, and what each step from one size to the next gains."""
 
     def __init__(self, group: Group, scores: np.ndarray, round_to: int):
-        unit = round_to // gcd(round_to, group.multiplicity)
-        full = len(group)
-        self.sizes = list(range(unit, full + 1, unit)) if full >= unit else [full]
-        if unit == 1:
-            self.sizes = list(range(1, full + 1))
+        self.sizes = sizes(group, round_to)
         order = np.argsort(-scores[group.channels], kind="stable")
         self.ranked = group.channels[order]
         ranked_scores = scores[self.ranked]

@@ -23,6 +23,7 @@ from torch.overrides import TorchFunctionMode
 from spaces.cost import CHARGED_ACTIVATIONS
 
 Ids = np.ndarray  # of a dimension: a number per index, FIXED where nothing can be removed
+Dimensions = tuple[Ids, ...]  # of a tensor
 FIXED = -1
 
 
@@ -36,14 +37,14 @@ class Term:
 
     counts: str
     constant: float
-    dimensions: tuple[Ids, ...]
+    dimensions: Dimensions
 
 
 @dataclass(frozen=True)
 class _Labels:
     """The ids of a tensor's dimensions, and whether the tensor depends on the input."""
 
-    dimensions: tuple[Ids, ...]
+    dimensions: Dimensions
     activation: bool
 
     def at(self, axis: int) -> Ids:
@@ -68,7 +69,7 @@ class ChannelFlow(TorchFunctionMode):
 
     def __init__(self, tensors: Mapping[str, Tensor], kept: np.ndarray | None = None):
         super().__init__()
-        self.numbers: dict[str, tuple[Ids, ...]] = {}
+        self.numbers: dict[str, Dimensions] = {}
         self.ties: list[tuple[Ids, Ids]] = []
         self.fixed: list[Ids] = []
         self.consumed: list[Ids] = []
@@ -79,7 +80,9 @@ class ChannelFlow(TorchFunctionMode):
         self._labels: dict[int, tuple[Tensor, _Labels]] = {}
         for name, tensor in tensors.items():
             self.numbers[name] = tuple(self._new(size) for size in tensor.shape)
-            self._labels[id(tensor)] = tensor, _Labels(self.numbers[name], activation=False)
+            # Of a dimension of 1 nothing can go: the tensor would be left empty.
+            dimensions = tuple(_fixed(1) if len(ids) == 1 else ids for ids in self.numbers[name])
+            self._labels[id(tensor)] = tensor, _Labels(dimensions, activation=False)
 
     def _new(self, size: int) -> Ids:
         self.count += size
@@ -89,7 +92,7 @@ class ChannelFlow(TorchFunctionMode):
         """Of a tensor; one that was never seen is an input or a constant."""
         if id(tensor) in self._labels:
             return self._labels[id(tensor)][1]
-        return _Labels(tuple(np.full(size, FIXED) for size in tensor.shape), activation=True)
+        return _Labels(tuple(map(_fixed, tensor.shape)), activation=True)
 
     def tie(self, first: Ids, second: Ids) -> None:
         """Both are the same channels, elementwise."""
@@ -112,19 +115,20 @@ class ChannelFlow(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
-        rule = RULES.get(name)
         if self._kept is not None and name in _MASKED:
             out = _MASKED[name](self, func, *args, **kwargs)
         else:
             out = func(*args, **kwargs)
+        taken = list(_tensors((*args, *kwargs.values())))
+        if out is None:  # an assignment to a part
+            self.unknown(name, taken)
         made = [out] if isinstance(out, Tensor) else out
         if not isinstance(made, tuple | list) or not all(isinstance(t, Tensor) for t in made) or not made:
             return out
-        taken = list(_tensors((*args, *kwargs.values())))
-        if rule is None:
-            found = self._unknown(name, taken, made)
-        else:
-            found = rule(self, made, *args, **kwargs)
+        found = RULES[name](self, made, *args, **kwargs) if name in RULES else None
+        if found is None:
+            self.unknown(name, taken)
+            found = [tuple(map(_fixed, tensor.shape)) for tensor in made]
         activation = any(self.labels(t).activation for t in taken)
         for tensor, dimensions in zip(made, found, strict=True):
             assert tuple(map(len, dimensions)) == tuple(tensor.shape), name
@@ -134,14 +138,12 @@ class ChannelFlow(TorchFunctionMode):
             return made[0] if isinstance(out, Tensor) else type(out)(made)
         return out
 
-    def _unknown(self, name: str, taken: Sequence[Tensor], made: Sequence[Tensor]) -> list[tuple[Ids, ...]]:
-        """Nothing that goes in can be removed; nothing that comes out either."""
-        ids = [d for t in taken for d in self.labels(t).dimensions if (d != FIXED).any()]
-        if ids:
-            self.opaque.add(name)
-        for dimension in ids:
-            self.fix(dimension)
-        return [tuple(np.full(size, FIXED) for size in t.shape) for t in made]
+    def unknown(self, name: str, taken: Sequence[Tensor]) -> None:
+        """Nothing that goes into this operation can be removed."""
+        for ids in (ids for tensor in taken for ids in self.labels(tensor).dimensions):
+            if _free(ids):
+                self.opaque.add(name)
+                self.fix(ids)
 
     def keeps(self, ids: Ids) -> np.ndarray:
         """Which of a dimension's indices are kept."""
@@ -161,6 +163,15 @@ class ChannelFlow(TorchFunctionMode):
         return tensor
 
 
+def _fixed(size: int) -> Ids:
+    return np.full(size, FIXED)
+
+
+def _free(ids: Ids) -> bool:
+    """Whether any of them may be removed."""
+    return bool((ids != FIXED).any())
+
+
 def _tensors(values: Iterable[Any]) -> Iterable[Tensor]:
     for value in values:
         if isinstance(value, Tensor):
@@ -173,13 +184,16 @@ def charge_activations(flow: ChannelFlow, network: nn.Module) -> list[Any]:
     """Hooks that add what the challenges charge for activation modules; remove them afterwards."""
 
     def charge(_module: nn.Module, _args: Any, out: Tensor) -> None:
-        flow.cost("activation_ops", out.numel(), flow.labels(out).at(min(1, out.ndim - 1)))
+        flow.cost("activation_ops", out.numel(), *flow.labels(out).dimensions)
 
     return [m.register_forward_hook(charge) for m in network.modules() if isinstance(m, CHARGED_ACTIVATIONS)]
 
 
-# Rules: from what an operation took and made to the ids of what it made.
-Rule = Callable[..., list[tuple[Ids, ...]]]
+# Rules: from what an operation took and made to the ids of what it made; None where a rule can't tell.
+Made = Sequence[Tensor]
+Found = list[Dimensions] | None
+Bias = Tensor | None
+Rule = Callable[..., Found]
 RULES: dict[str, Rule] = {}
 _MASKED: dict[str, Callable[..., Any]] = {}
 
@@ -194,33 +208,41 @@ def _rule(*names: str) -> Callable[[Rule], Rule]:
     return add
 
 
-def _masked_rule(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    def add(function: Callable[..., Any]) -> Callable[..., Any]:
-        _MASKED[name] = function
-        return function
-
-    return add
-
-
-def _fixed(size: int) -> Ids:
-    return np.full(size, FIXED)
-
-
 @_rule(
-    "relu leaky_relu gelu silu sigmoid tanh hardswish hardsigmoid hardtanh relu6 elu clamp clamp_min",
-    "square sqrt rsqrt abs neg exp log softplus contiguous to float bfloat16 detach clone dropout",
-    "zeros_like ones_like normalize __neg__ type_as type requires_grad_ mish logit floor round",
-    "roll flip",  # of height and width
+    "relu leaky_relu gelu silu sigmoid tanh hardswish hardsigmoid hardtanh relu6 elu mish softplus clamp clamp_min",
+    "square sqrt rsqrt abs neg __neg__ exp log logit floor round normalize dropout zeros_like ones_like",
+    "to type type_as float bfloat16 contiguous detach clone requires_grad_",
 )
-def _elementwise(flow: ChannelFlow, made: Sequence[Tensor], x: Tensor, *_: Any, **__: Any) -> list[Any]:
+def _elementwise(flow: ChannelFlow, made: Made, x: Tensor, *_: Any, **__: Any) -> Found:
     return [flow.labels(x).dimensions]
+
+
+@_rule("roll")
+def _roll(flow: ChannelFlow, made: Made, x: Tensor, shifts: Any, dims: Any = None) -> Found:
+    return _kept_in_place(flow, x, dims)
+
+
+@_rule("flip")
+def _flip(flow: ChannelFlow, made: Made, x: Tensor, *dims: Any, **named: Any) -> Found:
+    return _kept_in_place(flow, x, named.get("dims", _one_tuple(dims)))
+
+
+def _one_tuple(dims: tuple[Any, ...]) -> Any:
+    """Of dimensions given one by one, or as a tuple."""
+    return dims[0] if len(dims) == 1 and isinstance(dims[0], tuple | list) else dims
+
+
+def _kept_in_place(flow: ChannelFlow, x: Tensor, moved: Any) -> Found:
+    """Only where nothing can go along the moved dimensions."""
+    dimensions = flow.labels(x).dimensions
+    return None if any(_free(dimensions[axis]) for axis in _axes(moved, x.ndim)) else [dimensions]
 
 
 @_rule(
     "add sub mul div __add__ __radd__ __iadd__ __sub__ __rsub__ __mul__ __rmul__ __truediv__ __rtruediv__",
     "__rdiv__ __pow__ pow maximum minimum lerp",
 )
-def _broadcast(flow: ChannelFlow, made: Sequence[Tensor], *args: Any, **kwargs: Any) -> list[Any]:
+def _broadcast(flow: ChannelFlow, made: Made, *args: Any, **kwargs: Any) -> Found:
     taken = [flow.labels(t) for t in _tensors((*args, *kwargs.values()))]
     return [tuple(_together(flow, taken, size, -axis) for axis, size in _from_last(made[0]))]
 
@@ -245,25 +267,16 @@ def _together(flow: ChannelFlow, taken: Sequence[_Labels], size: int, axis: int)
 
 @_rule("conv2d")
 def _conv2d(
-    flow: ChannelFlow,
-    made: Sequence[Tensor],
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-) -> list[Any]:
+    flow: ChannelFlow, made: Made, x: Tensor, weight: Tensor, bias: Bias = None, *_: Any, **__: Any
+) -> Found:
     out = made[0]
     outs, ins = _kernel(flow, weight)
-    per_group = weight.shape[1]
     taken = flow.labels(x).at(1)
+    groups = len(taken) // len(ins)
     if groups == 1:
         flow.tie(taken, ins)
-    elif per_group == 1:  # depthwise: a group goes with its channel
-        flow.tie(np.repeat(taken, weight.shape[0] // groups), outs)
-        flow.fix(ins)
+    elif groups == len(taken) == len(outs):  # depthwise: a group goes with its channel
+        flow.tie(taken, outs)
     else:  # the number of groups stays: the same channels of each go
         for group in taken.reshape(groups, -1):
             flow.tie(group, ins)
@@ -271,156 +284,121 @@ def _conv2d(
         for group in others:
             flow.tie(first, group)
     flow.consumed.append(taken)
-    macs = out.numel() * prod(weight.shape[1:])
-    flow.cost("macs", macs, *((outs,) if per_group == 1 else (outs, ins)))
-    _add_bias(flow, out, outs, bias)
-    return [(flow.labels(x).at(0), outs, _fixed(out.shape[2]), _fixed(out.shape[3]))]
+    flow.cost("macs", out.numel() * prod(weight.shape[1:]), outs, ins)
+    return [_convolved(flow, x, out, outs, bias)]
 
 
 def _kernel(flow: ChannelFlow, weight: Tensor) -> tuple[Ids, Ids]:
     """The ids of the first two dimensions; those of the kernel's sides are fixed."""
-    labels = flow.labels(weight)
-    for ids in labels.dimensions[2:]:
+    first, second, *sides = flow.labels(weight).dimensions
+    for ids in sides:
         flow.fix(ids)
-    return labels.at(0), labels.at(1)
+    return first, second
 
 
-def _add_bias(flow: ChannelFlow, out: Tensor, outs: Ids, bias: Tensor | None) -> None:
+def _convolved(flow: ChannelFlow, x: Tensor, out: Tensor, outs: Ids, bias: Bias) -> Dimensions:
+    dimensions = (flow.labels(x).at(0), outs, *map(_fixed, out.shape[2:]))
+    _add_bias(flow, out, dimensions, outs, bias)
+    return dimensions
+
+
+def _add_bias(flow: ChannelFlow, out: Tensor, dimensions: Dimensions, outs: Ids, bias: Bias) -> None:
     if bias is not None:
         flow.tie(outs, flow.labels(bias).at(-1))
-        flow.cost("bias_ops", out.numel(), outs)
+        flow.cost("bias_ops", out.numel(), *dimensions)
 
 
 @_rule("conv_transpose2d")
 def _conv_transpose2d(
-    flow: ChannelFlow,
-    made: Sequence[Tensor],
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    output_padding: Any = 0,
-    groups: int = 1,
-    dilation: Any = 1,
-) -> list[Any]:
+    flow: ChannelFlow, made: Made, x: Tensor, weight: Tensor, bias: Bias = None, *_: Any, **__: Any
+) -> Found:
     out = made[0]
+    if out.shape[1] != weight.shape[1]:  # in groups
+        return None
     ins, outs = _kernel(flow, weight)
     taken = flow.labels(x).at(1)
-    if groups != 1:
-        for ids in (taken, ins, outs):
-            flow.fix(ids)
-        outs = _fixed(out.shape[1])
-    else:
-        flow.tie(taken, ins)
-        flow.consumed.append(taken)
+    flow.tie(taken, ins)
+    flow.consumed.append(taken)
     macs = x.numel() * prod(weight.shape[1:])
-    on_output = out.numel() * weight.shape[0] // groups * prod(weight.shape[2:])
     flow.cost("macs", macs, ins, outs)
-    flow.cost("transposed_excess", on_output - macs, ins, outs)
-    _add_bias(flow, out, outs, bias)
-    return [(flow.labels(x).at(0), outs, _fixed(out.shape[2]), _fixed(out.shape[3]))]
+    flow.cost("transposed_excess", out.numel() * prod((len(ins), *weight.shape[2:])) - macs, ins, outs)
+    return [_convolved(flow, x, out, outs, bias)]
 
 
 @_rule("linear")
-def _linear(
-    flow: ChannelFlow, made: Sequence[Tensor], x: Tensor, weight: Tensor, bias: Tensor | None = None
-) -> list[Any]:
+def _linear(flow: ChannelFlow, made: Made, x: Tensor, weight: Tensor, bias: Bias = None) -> Found:
     outs, ins = flow.labels(weight).dimensions
-    taken = flow.labels(x)
-    flow.tie(taken.at(-1), ins)
+    *batch, taken = flow.labels(x).dimensions
+    flow.tie(taken, ins)
     flow.consumed.append(ins)
-    flow.cost("macs", made[0].numel() * len(ins), outs, ins)
-    _add_bias(flow, made[0], outs, bias)
-    return [(*taken.dimensions[:-1], outs)]
+    dimensions = (*batch, outs)
+    flow.cost("macs", made[0].numel() * len(ins), *dimensions, ins)
+    _add_bias(flow, made[0], dimensions, outs, bias)
+    return [dimensions]
 
 
-@_rule("matmul", "__matmul__", "bmm")
-def _matmul(flow: ChannelFlow, made: Sequence[Tensor], x: Tensor, y: Tensor) -> list[Any]:
+@_rule("matmul __matmul__ bmm")
+def _matmul(flow: ChannelFlow, made: Made, x: Tensor, y: Tensor) -> Found:
+    if min(x.ndim, y.ndim) < 2:
+        return None
     a, b = flow.labels(x), flow.labels(y)
-    flow.tie(a.at(-1), b.at(-2))
-    flow.consumed += [a.at(-1), b.at(-2)]
-    flow.cost("macs", made[0].numel() * y.shape[-2], a.at(-2), a.at(-1), b.at(-1))
-    batch = [
-        _together(flow, [a, b], size, -distance) for distance, size in _from_last(made[0]) if distance > 2
-    ]
-    return [(*batch, a.at(-2), b.at(-1))]
+    _summed(flow, a.at(-1), b.at(-2))
+    rest = [_together(flow, [a, b], size, -axis) for axis, size in _from_last(made[0]) if axis > 2]
+    dimensions = (*rest, a.at(-2), b.at(-1))
+    flow.cost("macs", made[0].numel() * y.shape[-2], *dimensions, a.at(-1))
+    return [dimensions]
 
 
 @_rule("tensordot")
-def _tensordot(
-    flow: ChannelFlow, made: Sequence[Tensor], x: Tensor, y: Tensor, dims: int = 2, **_: Any
-) -> list[Any]:
+def _tensordot(flow: ChannelFlow, made: Made, x: Tensor, y: Tensor, dims: Any = 2, **_: Any) -> Found:
     if dims != 1:
-        return flow._unknown("tensordot", [x, y], made)
+        return None
     a, b = flow.labels(x), flow.labels(y)
-    flow.tie(a.at(-1), b.at(0))
-    flow.consumed += [a.at(-1), b.at(0)]
-    rest = (*a.dimensions[:-1], *b.dimensions[1:])
-    flow.cost("macs", made[0].numel() * y.shape[0], a.at(-1), *rest)
-    return [rest]
+    _summed(flow, a.at(-1), b.at(0))
+    dimensions = (*a.dimensions[:-1], *b.dimensions[1:])
+    flow.cost("macs", made[0].numel() * y.shape[0], *dimensions, a.at(-1))
+    return [dimensions]
+
+
+def _summed(flow: ChannelFlow, first: Ids, second: Ids) -> None:
+    """Products of these two are added up."""
+    flow.tie(first, second)
+    flow.consumed += [first, second]
 
 
 @_rule("prelu")
-def _prelu(flow: ChannelFlow, made: Sequence[Tensor], x: Tensor, weight: Tensor) -> list[Any]:
-    labels = flow.labels(x)
-    slopes = flow.labels(weight).at(0)
-    if len(slopes) == 1:
-        flow.fix(slopes)
-    else:
-        flow.tie(labels.at(1), slopes)
-    return [labels.dimensions]
+def _prelu(flow: ChannelFlow, made: Made, x: Tensor, weight: Tensor) -> Found:
+    if len(weight) > 1:
+        flow.tie(flow.labels(x).at(1), flow.labels(weight).at(0))
+    return [flow.labels(x).dimensions]
 
 
-@_rule("instance_norm", "batch_norm")
-def _channel_norm(
-    flow: ChannelFlow,
-    made: Sequence[Tensor],
-    x: Tensor,
-    running_mean: Tensor | None = None,
-    running_var: Tensor | None = None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    *_: Any,
-    **__: Any,
-) -> list[Any]:
-    labels = flow.labels(x)
-    for tensor in (running_mean, running_var, weight, bias):
-        if tensor is not None:
-            flow.tie(labels.at(1), flow.labels(tensor).at(0))
-    return [labels.dimensions]
+@_rule("instance_norm batch_norm")
+def _channel_norm(flow: ChannelFlow, made: Made, x: Tensor, *args: Any, **kwargs: Any) -> Found:
+    for tensor in _tensors((*args, *kwargs.values())):  # statistics, scale and shift
+        flow.tie(flow.labels(x).at(1), flow.labels(tensor).at(0))
+    return [flow.labels(x).dimensions]
 
 
 @_rule("layer_norm")
-def _layer_norm(
-    flow: ChannelFlow,
-    made: Sequence[Tensor],
-    x: Tensor,
-    normalized_shape: Any,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    *_: Any,
-    **__: Any,
-) -> list[Any]:
-    labels = flow.labels(x)
-    if len(normalized_shape) != 1:
-        return flow._unknown("layer_norm", [x], made)
-    for tensor in (weight, bias):
-        if tensor is not None:
-            flow.tie(labels.at(-1), flow.labels(tensor).at(0))
-    return [labels.dimensions]
+def _layer_norm(flow: ChannelFlow, made: Made, x: Tensor, shape: Any, *args: Any, **kwargs: Any) -> Found:
+    if len(shape) != 1:
+        return None
+    for tensor in _tensors((*args, *kwargs.values())):  # scale and shift
+        flow.tie(flow.labels(x).at(-1), flow.labels(tensor).at(0))
+    return [flow.labels(x).dimensions]
 
 
-@_masked_rule("layer_norm")
 def _masked_layer_norm(
     flow: ChannelFlow,
     func: Any,
     x: Tensor,
     shape: Any,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
+    weight: Bias = None,
+    bias: Bias = None,
     eps: float = 1e-5,
 ) -> Tensor:
+    """Over the kept channels."""
     keep = torch.from_numpy(flow.keeps(flow.labels(x).at(-1)))
     small = [t if t is None else t[keep] for t in (weight, bias)]
     out = torch.zeros_like(x)
@@ -428,14 +406,10 @@ def _masked_layer_norm(
     return out
 
 
-@_rule("softmax", "log_softmax")
-def _softmax(
-    flow: ChannelFlow, made: Sequence[Tensor], x: Tensor, dim: int | None = None, **_: Any
-) -> list[Any]:
-    labels = flow.labels(x)
-    assert dim is not None
-    flow.fix(labels.at(dim))  # zero isn't nothing here
-    return [labels.dimensions]
+@_rule("softmax")
+def _softmax(flow: ChannelFlow, made: Made, x: Tensor, dim: int = -1, **_: Any) -> Found:
+    flow.fix(flow.labels(x).at(dim))  # zero isn't nothing here
+    return [flow.labels(x).dimensions]
 
 
 def _axes(dim: Any, ndim: int) -> set[int]:
@@ -444,21 +418,25 @@ def _axes(dim: Any, ndim: int) -> set[int]:
     return {d % ndim for d in (dim if isinstance(dim, tuple | list) else (dim,))}
 
 
-@_rule("mean sum std var amax amin")
+@_rule("mean sum")
 def _reduce(
-    flow: ChannelFlow, made: Sequence[Tensor], x: Tensor, dim: Any = None, keepdim: bool = False, **_: Any
-) -> list[Any]:
-    labels, axes = flow.labels(x), _axes(dim, x.ndim)
-    kept = [
-        _fixed(1) if axis in axes else ids
-        for axis, ids in enumerate(labels.dimensions)
-        if keepdim or axis not in axes
-    ]
-    return [tuple(kept)]
+    flow: ChannelFlow, made: Made, x: Tensor, dim: Any = None, keepdim: bool = False, **_: Any
+) -> Found:
+    axes = _axes(dim, x.ndim)
+    dimensions = enumerate(flow.labels(x).dimensions)
+    return [tuple(_fixed(1) if i in axes else ids for i, ids in dimensions if keepdim or i not in axes)]
 
 
-@_masked_rule("mean")
+@_rule("std var amax amin")
+def _statistic(flow: ChannelFlow, made: Made, x: Tensor, dim: Any = None, *args: Any, **kwargs: Any) -> Found:
+    """Not over channels: zero isn't nothing here."""
+    if any(_free(flow.labels(x).at(axis)) for axis in _axes(dim, x.ndim)):
+        return None
+    return _reduce(flow, made, x, dim, kwargs.get("keepdim", args[-1] if args else False))
+
+
 def _masked_mean(flow: ChannelFlow, func: Any, x: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """Over the kept channels."""
     labels = flow.labels(x)
     out = func(x, dim=dim, keepdim=keepdim)
     if labels.activation:
@@ -468,88 +446,103 @@ def _masked_mean(flow: ChannelFlow, func: Any, x: Tensor, dim: Any = None, keepd
     return out
 
 
-@_rule("cat", "concat")
-def _cat(flow: ChannelFlow, made: Sequence[Tensor], tensors: Sequence[Tensor], dim: int = 0) -> list[Any]:
+_MASKED |= {"layer_norm": _masked_layer_norm, "mean": _masked_mean}
+
+
+@_rule("cat concat")
+def _cat(flow: ChannelFlow, made: Made, tensors: Sequence[Tensor], dim: int = 0) -> Found:
     taken = [flow.labels(t) for t in tensors]
     axis = dim % made[0].ndim
-    found = []
-    for i, size in enumerate(made[0].shape):
-        if i == axis:
-            found.append(np.concatenate([t.at(i) for t in taken]))
-        else:
-            found.append(_together(flow, taken, size, i - made[0].ndim))
+    found = [
+        _together(flow, taken, size, -i)
+        if made[0].ndim - i != axis
+        else np.concatenate([t.at(axis) for t in taken])
+        for i, size in _from_last(made[0])
+    ]
     return [tuple(found)]
 
 
 @_rule("stack")
-def _stack(flow: ChannelFlow, made: Sequence[Tensor], tensors: Sequence[Tensor], dim: int = 0) -> list[Any]:
+def _stack(flow: ChannelFlow, made: Made, tensors: Sequence[Tensor], dim: int = 0) -> Found:
     taken = [flow.labels(t) for t in tensors]
-    axis = dim % made[0].ndim
-    ndim = made[0].ndim - 1
-    rest = [_together(flow, taken, tensors[0].shape[i], i - ndim) for i in range(ndim)]
-    rest.insert(axis, _fixed(len(tensors)))
-    return [tuple(rest)]
+    found = [_together(flow, taken, size, -i) for i, size in _from_last(tensors[0])]
+    found.insert(dim % made[0].ndim, _fixed(len(tensors)))
+    return [tuple(found)]
 
 
-@_rule("split", "chunk", "tensor_split", "split_with_sizes")
-def _split(
-    flow: ChannelFlow, made: Sequence[Tensor], x: Tensor, _sizes: Any = None, dim: int = 0, **__: Any
-) -> list[Any]:
-    labels, axis = flow.labels(x), dim % x.ndim
-    places = np.cumsum([t.shape[axis] for t in made])[:-1]
-    pieces = np.split(labels.at(axis), places)
-    return [(*labels.dimensions[:axis], piece, *labels.dimensions[axis + 1 :]) for piece in pieces]
+@_rule("split")
+def _split(flow: ChannelFlow, made: Made, x: Tensor, _sizes: Any, dim: int = 0) -> Found:
+    dimensions, axis = flow.labels(x).dimensions, dim % x.ndim
+    pieces = np.split(dimensions[axis], np.cumsum([t.shape[axis] for t in made])[:-1])
+    return [(*dimensions[:axis], piece, *dimensions[axis + 1 :]) for piece in pieces]
+
+
+@_rule("chunk")
+def _chunk(flow: ChannelFlow, made: Made, x: Tensor, chunks: int, dim: int = 0) -> Found:
+    """Chunks are equally large, so the same channels of each go."""
+    found = _split(flow, made, x, chunks, dim)
+    assert found is not None
+    first, *others = (dimensions[dim] for dimensions in found)
+    if _free(flow.labels(x).at(dim)):
+        for other in others:
+            if len(first) != len(other):
+                return None
+            flow.tie(first, other)
+    return found
 
 
 @_rule("unbind")
-def _unbind(flow: ChannelFlow, made: Sequence[Tensor], x: Tensor, dim: int = 0) -> list[Any]:
-    labels, axis = flow.labels(x), dim % x.ndim
-    flow.fix(labels.at(axis))
-    return [(*labels.dimensions[:axis], *labels.dimensions[axis + 1 :])] * len(made)
+def _unbind(flow: ChannelFlow, made: Made, x: Tensor, dim: int = 0) -> Found:
+    found = list(flow.labels(x).dimensions)
+    flow.fix(found.pop(dim))
+    return [tuple(found)] * len(made)
 
 
 @_rule("__getitem__")
-def _getitem(flow: ChannelFlow, made: Sequence[Tensor], x: Tensor, index: Any) -> list[Any]:
+def _getitem(flow: ChannelFlow, made: Made, x: Tensor, index: Any) -> Found:
     labels = flow.labels(x)
+    if isinstance(index, Tensor) and index.dtype == torch.long:  # a table's rows
+        flow.fix(labels.at(0))
+        return [(*map(_fixed, index.shape), *labels.dimensions[1:])]
     items = list(index) if isinstance(index, tuple) else [index]
-    if any(isinstance(i, Tensor) for i in items):
-        return flow._unknown("__getitem__", [x], made)
+    if not all(item is None or item is Ellipsis or isinstance(item, int | slice) for item in items):
+        return None
     missing = x.ndim - sum(i is not None and i is not Ellipsis for i in items)
     place = items.index(Ellipsis) if Ellipsis in items else len(items)
     items[place : place + 1] = [slice(None)] * missing
+    rest = iter(labels.dimensions)
     found: list[Ids] = []
-    axis = 0
     for item in items:
         if item is None:
             found.append(_fixed(1))
             continue
+        ids = next(rest)
+        if isinstance(item, int) or item.step not in (None, 1):  # another channel once some are gone
+            flow.fix(ids)
         if isinstance(item, slice):
-            found.append(labels.at(axis)[item])
-        else:
-            flow.fix(labels.at(axis)[[item]])
-        axis += 1
+            found.append(ids[item])
     return [tuple(found)]
 
 
 @_rule("narrow")
-def _narrow(
-    flow: ChannelFlow, made: Sequence[Tensor], x: Tensor, dim: int, start: int, length: int
-) -> list[Any]:
+def _narrow(flow: ChannelFlow, made: Made, x: Tensor, dim: int, start: int, length: int) -> Found:
     found = list(flow.labels(x).dimensions)
     found[dim] = found[dim][start : start + length]
     return [tuple(found)]
 
 
 @_rule("pad")
-def _pad(flow: ChannelFlow, made: Sequence[Tensor], x: Tensor, pad: Sequence[int], *_: Any, **__: Any) -> Any:
+def _pad(flow: ChannelFlow, made: Made, x: Tensor, pad: Sequence[int], *_: Any, **__: Any) -> Found:
     found = list(flow.labels(x).dimensions)
     for i, (before, after) in enumerate(zip(pad[::2], pad[1::2], strict=True)):
+        if min(before, after) < 0:
+            return None
         found[-1 - i] = np.concatenate((_fixed(before), found[-1 - i], _fixed(after)))
     return [tuple(found)]
 
 
 @_rule("pixel_shuffle")
-def _pixel_shuffle(flow: ChannelFlow, made: Sequence[Tensor], x: Tensor, factor: int) -> list[Any]:
+def _pixel_shuffle(flow: ChannelFlow, made: Made, x: Tensor, factor: int) -> Found:
     labels = flow.labels(x)
     cells = labels.at(1).reshape(-1, factor**2)
     for other in cells.T[1:]:
@@ -558,39 +551,36 @@ def _pixel_shuffle(flow: ChannelFlow, made: Sequence[Tensor], x: Tensor, factor:
 
 
 @_rule("pixel_unshuffle")
-def _pixel_unshuffle(flow: ChannelFlow, made: Sequence[Tensor], x: Tensor, factor: int) -> list[Any]:
+def _pixel_unshuffle(flow: ChannelFlow, made: Made, x: Tensor, factor: int) -> Found:
     labels = flow.labels(x)
     return [(labels.at(0), np.repeat(labels.at(1), factor**2), *map(_fixed, made[0].shape[2:]))]
 
 
-@_rule("interpolate max_pool2d avg_pool2d adaptive_avg_pool2d upsample")
-def _resample(flow: ChannelFlow, made: Sequence[Tensor], x: Tensor, *_: Any, **__: Any) -> list[Any]:
+@_rule("interpolate max_pool2d avg_pool2d adaptive_avg_pool2d")
+def _resample(flow: ChannelFlow, made: Made, x: Tensor, *_: Any, **__: Any) -> Found:
     labels = flow.labels(x)
     return [(labels.at(0), labels.at(1), *map(_fixed, made[0].shape[2:]))]
 
 
 @_rule("permute")
-def _permute(flow: ChannelFlow, made: Sequence[Tensor], x: Tensor, *dims: Any) -> list[Any]:
-    order = dims[0] if isinstance(dims[0], tuple | list) else dims
-    return [tuple(flow.labels(x).at(d) for d in order)]
+def _permute(flow: ChannelFlow, made: Made, x: Tensor, *dims: Any) -> Found:
+    return [tuple(flow.labels(x).at(d) for d in _one_tuple(dims))]
 
 
-@_rule("transpose", "swapaxes")
-def _transpose(flow: ChannelFlow, made: Sequence[Tensor], x: Tensor, first: int, second: int) -> list[Any]:
+@_rule("transpose")
+def _transpose(flow: ChannelFlow, made: Made, x: Tensor, first: int, second: int) -> Found:
     found = list(flow.labels(x).dimensions)
     found[first], found[second] = found[second], found[first]
     return [tuple(found)]
 
 
 @_rule("flatten")
-def _flatten(
-    flow: ChannelFlow, made: Sequence[Tensor], x: Tensor, start_dim: int = 0, end_dim: int = -1
-) -> list[Any]:
+def _flatten(flow: ChannelFlow, made: Made, x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Found:
     labels, first, last = flow.labels(x), start_dim % x.ndim, end_dim % x.ndim
     merged = labels.dimensions[first : last + 1]
-    free = [i for i, ids in enumerate(merged) if (ids != FIXED).any()]
+    free = [i for i, ids in enumerate(merged) if _free(ids)]
     if len(free) > 1:
-        return flow._unknown("flatten", [x], made)
+        return None
     ids = _fixed(prod(map(len, merged)))
     if free:
         shape = [-1 if i == free[0] else 1 for i in range(len(merged))]
@@ -599,7 +589,7 @@ def _flatten(
 
 
 @_rule("unflatten")
-def _unflatten(flow: ChannelFlow, made: Sequence[Tensor], x: Tensor, dim: int, sizes: Any) -> list[Any]:
+def _unflatten(flow: ChannelFlow, made: Made, x: Tensor, dim: int, sizes: Any) -> Found:
     labels, axis = flow.labels(x), dim % x.ndim
     count = made[0].ndim - x.ndim + 1
     grid = labels.at(axis).reshape(made[0].shape[axis : axis + count])
@@ -618,10 +608,10 @@ def _spread(flow: ChannelFlow, grid: np.ndarray) -> list[Ids]:
     return found
 
 
-@_rule("reshape", "view")
-def _reshape(flow: ChannelFlow, made: Sequence[Tensor], x: Tensor, *_: Any, **__: Any) -> list[Any]:
+@_rule("reshape view squeeze unsqueeze")
+def _reshape(flow: ChannelFlow, made: Made, x: Tensor, *_: Any, **__: Any) -> Found:
     """Only where dimensions of 1 come or go."""
     if [s for s in x.shape if s != 1] != [s for s in made[0].shape if s != 1]:
-        return flow._unknown("reshape", [x], made)
+        return None
     rest = iter(ids for ids in flow.labels(x).dimensions if len(ids) != 1)
     return [tuple(_fixed(1) if size == 1 else next(rest) for size in made[0].shape)]

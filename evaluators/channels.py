@@ -9,9 +9,11 @@ order; its cost follows from these numbers alone.
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import gcd
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 
-from evaluators.channel_flow import FIXED, ChannelFlow, charge_activations
+from evaluators.channel_flow import FIXED, ChannelFlow, Term, charge_activations
 from spaces.cost import Convention
 from spaces.parts import Network
 from spaces.weight_norm import WeightNormConv2d
@@ -30,6 +32,7 @@ _COUNTED = {
     "challenge": ("macs", "activation_ops", "transposed_excess"),
     "bias": ("macs", "bias_ops"),
 }
+_COUNTS = sorted({counts for counted in _COUNTED.values() for counts in counted})
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Group:
     Attributes:
         name: The first layer that makes them; a second group of a layer has ``/2`` behind it.
         channels: Their numbers in ``Channels``, in the layer's order.
-        multiplicity: Channels of that layer that one of them stands for (r^2 before a pixel shuffle).
+        multiplicity: Every layer that has them has a multiple of this of each.
     """
 
     name: str
@@ -70,10 +73,7 @@ class Channels:
         for ids in flow.fixed:
             movable[self._channel[ids]] = False
         self.groups = self._grouped(movable)
-        self._terms = [
-            (term.counts, term.constant, [self._counted(ids) for ids in term.dimensions])
-            for term in flow.terms
-        ]
+        self._sum(flow.terms)
 
     @classmethod
     def trace(cls, network: Network, channels_in: int, *, size: tuple[int, int] = (64, 64)) -> Channels:
@@ -120,14 +120,33 @@ class Channels:
             layer = slots[found_slots[0]][0].rpartition(".")[0] or slots[found_slots[0]][0]
             taken[layer] = taken.get(layer, 0) + 1
             name = layer if taken[layer] == 1 else f"{layer}/{taken[layer]}"
-            groups.append(Group(name, np.array(channels), found_slots.count(found_slots[0])))
+            groups.append(Group(name, np.array(channels), gcd(*Counter(found_slots).values())))
         return tuple(groups)
 
-    def _counted(self, ids: np.ndarray) -> tuple[int, np.ndarray]:
-        """A dimension's length as a number that stays, and so many per kept channel of each group."""
-        present = np.bincount(self._channel[ids[ids != FIXED]], minlength=self.count)
-        each = np.array([present[group.channels[0]] for group in self.groups], dtype=np.int64)
-        return len(ids) - int(each @ self.widths), each
+    def _sum(self, terms: Sequence[Term]) -> None:
+        """Bring the cost to the form that ``operations`` takes."""
+        of = np.full(self.count, -1)  # the group of each channel
+        for number, group in enumerate(self.groups):
+            of[group.channels] = number
+        # The first dimension is of length 1: it fills up terms of fewer dimensions than others.
+        lengths: dict[tuple[int, ...], int] = {(1, *(0 for _ in self.groups)): 0}
+        summed: dict[tuple[int, ...], dict[str, float]] = {}
+        for term in terms:
+            constant, product = term.constant, []
+            for ids in term.dimensions:
+                groups = of[self._channel[ids[ids != FIXED]]]
+                each = np.bincount(groups[groups >= 0], minlength=len(self.groups)) // self.widths
+                if each.any():
+                    length = (len(ids) - int(each @ self.widths), *map(int, each))
+                    product.append(lengths.setdefault(length, len(lengths)))
+                else:
+                    constant *= len(ids)
+            counts = summed.setdefault(tuple(sorted(product)), dict.fromkeys(_COUNTS, 0.0))
+            counts[term.counts] += constant
+        self._stays, self._each = np.split(np.array(list(lengths), dtype=np.float64).T, [1])
+        most = max(map(len, summed))
+        self._products = np.array([(*p, *[0] * (most - len(p))) for p in summed], dtype=np.int64)
+        self._constants = {name: np.array([c[name] for c in summed.values()]) for name in _COUNTS}
 
     @property
     def widths(self) -> np.ndarray:
@@ -142,13 +161,9 @@ class Channels:
 
         Raises: KeyError: for an unknown convention.
         """
-        total: Any = 0.0
-        for counts, constant, dimensions in self._terms:
-            if counts in _COUNTED[convention]:
-                product: Any = constant
-                for stays, each in dimensions:
-                    product = product * (stays + widths @ each)
-                total = total + product
+        constants = sum(self._constants[counts] for counts in _COUNTED[convention])
+        lengths = self._stays[0] + widths @ self._each
+        total = lengths[..., self._products].prod(-1) @ constants
         return total if widths.ndim > 1 else float(total)
 
     def slices(self) -> list[tuple[Tensor, int, np.ndarray]]:
@@ -188,8 +203,8 @@ class Channels:
         al., NeurIPS 2016, https://arxiv.org/abs/1608.03665; deviation: by proximal steps on coupled channels.
         """
         norms = self._squares().sqrt()
-        factors = (1 - amount * self._root_sizes / norms.clamp_min(1e-30)).clamp_min(0)
-        factors[~self._movable] = 1
+        shrunk = (1 - amount * self._root_sizes / norms.clamp_min(1e-30)).clamp_min(0)
+        factors = torch.where(self._movable, shrunk, 1.0)
         for tensor, axis, numbers in self._indexed:
             tensor.mul_(factors[numbers].reshape([-1 if i == axis else 1 for i in range(tensor.ndim)]))
 

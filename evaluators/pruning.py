@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evaluators.allocation import CLOSE, allocate
+from evaluators.allocation import CLOSE, allocate, sizes
 from evaluators.channels import Channels
 from evaluators.importance import CRITERIA as CRITERIA
 from evaluators.importance import Batches, importance
@@ -110,15 +110,17 @@ def prune(
 
 
 def smallest(network: Network, task: Task, convention: Convention = "exact", *, round_to: int = 1) -> float:
-    """Operations of the network with one channel (or ``round_to``) in every group: no target can be lower."""
+    """Operations of the network with the fewest channels in every group: ``prune`` takes no lower target."""
     channels = _trace(network, task)
-    return channels.operations(np.minimum(channels.widths, round_to), convention)
+    return channels.operations(np.array([sizes(group, round_to)[0] for group in channels.groups]), convention)
 
 
 def remove_zero(
     network: Network, architecture: Architecture, task: Task, *, convention: Convention = "exact"
 ) -> PrunedNetwork:
-    """The network without the channels that sparse training brought to zero; the function stays.
+    """The network without the channels that sparse training brought to zero.
+
+    What it computes stays, but for norms over channels: their means are then over fewer.
 
     Raises: PruningError: as ``prune``.
     """
@@ -159,7 +161,6 @@ def _taken(
             f"the architecture {architecture.to_json()[:500]}"
         )
     widths = np.array([len(c) for c in chosen])
-    sizes = zip(channels.groups, chosen, strict=True)
     notes = (
         (f"channels couldn't be followed through {', '.join(channels.opaque)}: what meets them was kept",)
         if channels.opaque
@@ -169,7 +170,7 @@ def _taken(
         smaller,
         result,
         channels.operations(widths, convention),
-        tuple((group.name, len(group), len(c)) for group, c in sizes),
+        tuple((g.name, len(g), len(c)) for g, c in zip(channels.groups, chosen, strict=True)),
         error,
         notes,
     )

@@ -61,10 +61,14 @@ class Overview:
         limit = self.budget[1]
         within = [point for point in members if limit is None or point.cost / GIGA <= limit]
         if not within:
-            raise ValueError(
-                f"study '{name}' looks for {goal_text(self.study)}; the cheapest trial of its front, "
-                f"{members[0].number}, costs {members[0].cost / GIGA:.4g} GMACs: prune it, or raise the budget"
-            )
+            if limit is not None and any(point.cost / GIGA <= limit for point in self.front.points):
+                why = f"no trial that costs so little beats {self.baseline[0]}: train longer"
+            else:
+                why = (
+                    f"the cheapest trial of its front, {members[0].number}, costs {members[0].cost / GIGA:.4g} GMACs: "
+                    "prune it"
+                )
+            raise ValueError(f"study '{name}' looks for {goal_text(self.study)}; {why}, or raise the budget")
         top = within[-1]
         if self.floor is None:
             return self.by_id[top.id]
@@ -197,10 +201,10 @@ def row(found: Overview, point: Point, trial: Trial) -> dict[str, Any]:
         f"{quality.name}_gain": point.quality - found.baseline[1],
         "training_seconds": trial.seconds,
     }
-    return record | test_scores(study, trial)
+    return record | scores_on_test(study, trial)
 
 
-def test_scores(study: Study, trial: Trial) -> dict[str, Any]:
+def scores_on_test(study: Study, trial: Trial) -> dict[str, Any]:
     """The trial's scores on the test images as ``row`` has them; empty where there are none."""
     metric, protocols = study.data["objective"][0], _test_protocols(study)
     record: dict[str, Any] = {}

@@ -385,9 +385,9 @@ class Store:
             raise ValueError(f"{self.place}: the study has no trial {number}; {listing}")
         return found[0]
 
-    def find_trial(self, study_id: int, stage: Stage, digest: str, variant: str = "") -> Trial | None:
-        """The trial of this architecture at this stage in this variant; None if there is none."""
-        key = {"study_id": study_id, "stage": stage, "digest": digest, "variant": variant}
+    def find_trial(self, study_id: int, stage: Stage, variant: str) -> Trial | None:
+        """The trial that was made in this way, a digest of `results.rows.variant_of`; None if there is none."""
+        key = {"study_id": study_id, "stage": stage, "variant": variant}
         return next(iter(self._load(select(TrialRow.__table__).filter_by(**key))), None)
 
     def children(self, trial_id: int) -> tuple[Trial, ...]:

@@ -91,7 +91,10 @@ Threads = Annotated[
 ]
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.", rich_help_panel=WHERE)]
 RayAddress = Annotated[
-    str | None, typer.Option("--ray-address", help="A Ray cluster, HOST:PORT.", rich_help_panel=WHERE)
+    str | None,
+    typer.Option(
+        "--ray-address", help="A Ray cluster, HOST:PORT, or local [default: local].", rich_help_panel=WHERE
+    ),
 ]
 Steps = Annotated[
     int | None, typer.Option(help="Its steps in all [default: the recipe's].", rich_help_panel=TRAIN)
@@ -428,7 +431,7 @@ def prune(
         "data.allow_near_duplicates": allow_near_duplicates,
         **_where(workers, cpus, gpus, threads, device, ray_address),
     }
-    printed = run_prune(
+    run_prune(
         PruneOptions(
             to_gmacs=to_gmacs,
             ratio=ratio,
@@ -449,8 +452,6 @@ def prune(
         weights=weights,
         json=json,
     )
-    if printed:
-        typer.echo(printed)
 
 
 @app.command()
@@ -512,7 +513,7 @@ def distill(
     from search.config import settings
     from search.distill import TrainOptions, run_distill
 
-    printed = run_distill(
+    run_distill(
         student,
         teacher,
         TrainOptions(recipe, steps, weight, distance, features, cache),
@@ -521,8 +522,6 @@ def distill(
         said=_given(_where(workers, cpus, gpus, threads, device, ray_address) | settings(set_ or ())),
         json=json,
     )
-    if printed:
-        typer.echo(printed)
 
 
 @app.command()
@@ -551,7 +550,7 @@ def finetune(
     from search.config import settings
     from search.distill import TrainOptions, run_distill
 
-    printed = run_distill(
+    run_distill(
         f"{study}:{trial}",
         (),
         TrainOptions(recipe, steps),
@@ -560,8 +559,6 @@ def finetune(
         said=_given(_where(workers, cpus, gpus, threads, device, ray_address) | settings(set_ or ())),
         json=json,
     )
-    if printed:
-        typer.echo(printed)
 
 
 def _where(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from math import inf
+from math import inf, isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -195,6 +195,14 @@ class SearchConfig(_Section):
     prune: PruneSection = PruneSection()
     distil: DistilSection = DistilSection()
     export: ExportSection = ExportSection()
+
+    @field_validator("min_psnr", mode="before")
+    @classmethod
+    def _quality(cls, value: Any) -> Any:
+        number = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+        if not (value is None or isinstance(value, str) or number):
+            raise ValueError("expected a quality in dB or a published network's name")
+        return value
 
     @field_validator("min_psnr_weights")
     @classmethod
@@ -460,5 +468,7 @@ def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
 def _told(problem: Any) -> str:
     where = ".".join(str(part) for part in problem["loc"])
     message = str(problem["msg"]).removeprefix("Value error, ")
+    if problem["type"] == "tuple_type":
+        message = "expected a list, as [A, B]"
     given = "" if ", got" in message or not where else f", got {problem['input']!r}"
     return f"{where}: {message}{given}" if where else message

@@ -63,8 +63,8 @@ def run_distill(
     console: Console,
     said: Mapping[str, Any],
     json: bool = False,
-) -> str | None:
-    """Train ``STUDY:TRIAL`` on and print what came of it; with ``json`` that is what is returned.
+) -> None:
+    """Train ``STUDY:TRIAL`` on and print what came of it, as JSON if asked to.
 
     Args:
         teachers: As ``search.teachers.FORMS``; none for a recipe that needs none.
@@ -87,22 +87,11 @@ def run_distill(
         if recipe.taught and not teachers:
             raise ConfigError(f"recipe '{options.recipe}' needs a teacher: use 'pixelfront distill'")
         teacher = find_teacher(teachers, opened) if teachers else None
-        if teacher is not None and teacher.quality < (own := stages.quality(trial)):
-            metric, protocol = opened.bench.objective
-            opened.tell(
-                f"warning: the teacher {teacher.name} is worse than the student: {metric} {teacher.quality:.3f} dB "
-                f"against {own:.3f} dB ({protocol})",
-                style="yellow",
-            )
         try:
             made = stages.train([Order(trial, recipe, teacher)])
         except InterruptedStage:
             opened.tell("Interrupted; the same command goes on with it.")
-            return None
-        notes = [] if teacher is None else [teacher_note(stages, teacher.name, teacher.quality)]
-        return report(stages, trial, made, json=json, notes=notes)
-
-
-def teacher_note(stages: Stages, name: str, quality: float) -> str:
-    """What a table says of a teacher."""
-    return f"teacher {name}: {stages.opened.bench.objective[0]} {quality:.3f}"
+            return
+        metric = opened.bench.objective[0]
+        notes = [] if teacher is None else [f"teacher {teacher.name}: {metric} {teacher.quality:.3f}"]
+        report(stages, trial, made, json=json, notes=notes)

@@ -24,6 +24,7 @@ from spaces.catalog import described, named_space, space_names
 from spaces.chain import MAXIMUM_WIDTH, MINIMUM_WIDTH
 from spaces.cost import CONVENTIONS, Cost, total
 from spaces.parts import Part, part_cost, part_sizes
+from spaces.pruned import unpruned
 from spaces.registry import Entry, Registry, UnknownNameError
 from spaces.resamplers import DOWNS, UPS
 from spaces.task import Task
@@ -79,14 +80,16 @@ def _padded_to(architecture: Architecture, task: Task, height: int, width: int) 
 def default_task(name: str, architecture: Architecture) -> str:
     """The task that an architecture is meant for: a published network's own; else the first that it can be built
     for, of super-resolution by 4 for chains, and of the spaces of its topology, the one of the topology's name first.
+    A pruned network is taken for what it was pruned from.
 
     Raises: ValueError: if it can be built for none; says why not for the first.
     """
     if name in baseline_names() and baseline(name) == architecture:
         return published(name).task.name
-    tasks = ["sr-x4"] if architecture.topology == "chain" else []
-    for space in sorted(space_names(), key=lambda space: space != architecture.topology):
-        if named_space(space).topology.endswith(f".{architecture.topology}"):
+    topology = unpruned(architecture).topology
+    tasks = ["sr-x4"] if topology == "chain" else []
+    for space in sorted(space_names(), key=lambda space: space != topology):
+        if named_space(space).topology.endswith(f".{topology}"):
             tasks.extend(described(space).tasks)
     reasons = []
     for task in tasks:

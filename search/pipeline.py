@@ -11,8 +11,6 @@ from typing import Any
 from rich.console import Console
 
 from evaluators.importance import CRITERIA
-from evaluators.recipe import load_recipe
-from evaluators.tasks import get_task
 from results.front import front_of
 from results.overview import Overview, cost_key, floor_of, overview
 from results.schema import Stage, StudyState, Trial
@@ -21,7 +19,7 @@ from search.handing_over import present
 from search.int8 import export_int8
 from search.run import search
 from search.stage_tables import stage_table
-from search.stages import InterruptedStage, Order, Plan, Stages, prune_all, recipe_of
+from search.stages import InterruptedStage, Order, Plan, Stages, prune_all, read_recipe, recipe_of
 from search.studies import Opened, Place, introduce, open_study
 from search.teachers import Teacher, find_teacher, trial_teacher
 from spaces.registry import UnknownNameError
@@ -94,7 +92,7 @@ def check_stages(config: SearchConfig) -> None:
 
     Raises: ValueError: else.
     """
-    task, patch = get_task(config.task), config.training.patch
+    steps = config.training.steps
     if config.start.baseline and config.max_gmacs is None and config.min_psnr is None:
         raise ConfigError(
             f"a run from '{config.start.baseline}' needs its goal: max_gmacs = G (the best quality within G GMACs) or "
@@ -104,8 +102,8 @@ def check_stages(config: SearchConfig) -> None:
         raise ConfigError("export.max_drop needs export.int8 = true")
     if config.prune.criterion not in CRITERIA:
         raise UnknownNameError("criterion", config.prune.criterion, list(CRITERIA))
-    load_recipe(config.distil.recipe, losses=task.losses, patch=patch)
-    if load_recipe(config.prune.recovery, losses=task.losses, patch=patch).taught:
+    read_recipe(config.distil.recipe, config.distil.steps or steps, config)
+    if read_recipe(config.prune.recovery, config.prune.recovery_steps or steps, config).taught:
         raise ConfigError(
             f"prune.recovery '{config.prune.recovery}' needs a teacher, which comes after pruning: use another recipe"
         )
@@ -117,6 +115,10 @@ def run_stages(opened: Opened) -> None:
     Raises: InterruptedStage: on Ctrl-C.
     """
     stages, config = Stages(opened), opened.bench.config
+    steps = opened.bench.recipe.steps
+    recipe = recipe_of(stages, config.distil.recipe, config.distil.steps or steps)
+    # Before the search: a teacher that can't be used is to cost no hours.
+    common = _common_teacher(opened) if recipe.taught else None
     if config.start.baseline and config.start.weights is not None:
         stages.publish(config.start.baseline, config.start.weights)
     # A search that was ended by its time isn't taken up again once it was built upon.
@@ -125,10 +127,13 @@ def run_stages(opened: Opened) -> None:
     members = choose_members(opened, config.prune.members)
     wanted = _ladder(stages, members)
     if not wanted:
+        if members:
+            opened.tell(
+                "note: no target lies between a network's smallest and its own cost: nothing is pruned"
+            )
         return
     opened.store.set_study_state(opened.study.id, "running")
     opened.tell(f"Pruning {len(members)} of the front to {len(wanted)} targets in all ...", style="dim")
-    steps = opened.bench.recipe.steps
     recovery = None
     if config.prune.iterations > 1:
         recovery = recipe_of(stages, config.prune.recovery, config.prune.recovery_steps or steps)
@@ -141,9 +146,8 @@ def run_stages(opened: Opened) -> None:
         for (trial, _), chain in zip(wanted, chains, strict=True)
         if chain[-1].state == "complete"
     ]
-    recipe = recipe_of(stages, config.distil.recipe, config.distil.steps or steps)
-    teachers = _teachers(stages, [trial for trial, _ in pairs]) if recipe.taught else {}
-    orders = [Order(pruned, recipe, teachers.get(trial.id)) for trial, pruned in pairs]
+    teachers = _teachers(stages, [trial for trial, _ in pairs]) if recipe.taught and common is None else {}
+    orders = [Order(pruned, recipe, common or teachers.get(trial.id)) for trial, pruned in pairs]
     verb = "Distilling" if recipe.taught else "Training"
     opened.tell(f"{verb} the {len(orders)} of them, {recipe.steps} steps each ...", style="dim")
     stages.train(orders)
@@ -186,17 +190,23 @@ def _ladder(stages: Stages, members: Sequence[Trial]) -> list[tuple[Trial, float
     return found
 
 
+def _common_teacher(opened: Opened) -> Teacher | None:
+    """The teacher that the configuration names; None if it is to be one of the study's members.
+
+    Raises: ValueError: as ``find_teacher``.
+    """
+    name = opened.bench.config.distil.teacher
+    return None if name in ("parent", "best") else find_teacher([name], opened)
+
+
 def _teachers(stages: Stages, members: Sequence[Trial]) -> dict[int, Teacher]:
-    """By the id of each member its teacher."""
-    opened, wanted = stages.opened, stages.opened.bench.config.distil.teacher
+    """By the id of each member its teacher: itself, or the best of them."""
+    opened = stages.opened
     own = {trial.id: trial for trial in members}
-    if wanted == "parent":
+    if opened.bench.config.distil.teacher == "parent":
         return {trial.id: trial_teacher(trial, opened) for trial in own.values()}
-    if wanted == "best":
-        best = max(own.values(), key=stages.quality, default=None)
-        return {} if best is None else dict.fromkeys(own, trial_teacher(best, opened))
-    teacher = find_teacher([wanted], opened)
-    return dict.fromkeys(own, teacher)
+    best = max(own.values(), key=stages.quality, default=None)
+    return {} if best is None else dict.fromkeys(own, trial_teacher(best, opened))
 
 
 def _lineages(stages: Stages, members: Sequence[Trial]) -> list[Trial]:

@@ -14,10 +14,22 @@ from evaluators.importance import CRITERIA
 from evaluators.recipe import Recipe, Stage
 from results.schema import Trial
 from results.store import Store
-from search.config import ConfigError
+from search.config import ConfigError, SearchConfig, resolve
 from search.handing_over import score_on_test
-from search.stages import InterruptedStage, Order, Plan, StageError, Stages, prune_all, recipe_of
+from search.stages import (
+    InterruptedStage,
+    Order,
+    Plan,
+    StageError,
+    Stages,
+    check_target,
+    prune_all,
+    read_recipe,
+    recipe_of,
+)
 from search.studies import Opened, Place, open_study
+from spaces.baselines import published
+from spaces.build import cost
 from spaces.registry import UnknownNameError
 
 SPARSE_RATE = 5e-4  # learning rate of sparse training: that of the recipe 'finetune'
@@ -69,27 +81,63 @@ class PruneOptions:
         if self.sparsity is not None and not self.sparsity > 0:
             raise ConfigError(f"--sparsity is positive, got {self.sparsity:g}")
 
+    def target(self, own: float) -> float:
+        """The target in GMACs of a network that costs ``own``."""
+        return self.to_gmacs if self.to_gmacs is not None else (self.ratio or 0) * own
+
 
 @contextmanager
 def open_published(
     baseline: str,
     weights: Path,
     said: Mapping[str, Any],
+    options: PruneOptions,
     *,
     place: Place,
     study: str | None,
     console: Console,
 ) -> Iterator[Opened]:
-    """A study that starts from a published network: new, or the one of that name."""
+    """A study that starts from a published network: new, or the one of that name.
+
+    Raises: ValueError: as ``open_study``, and for options that don't fit the network; no study is made then.
+    """
     start = {**said, "start.baseline": baseline, "start.weights": str(weights)}
     known = False
     if study is not None and Path(place.db).exists() | ("://" in place.db):
         with Store.open(place.db, create=False) as store:
             known = study in {summary.study.name for summary in store.studies()}
+    if not known:
+        _check_start(resolve(start), options)
     with open_study(
         start, place=place, study=study, resume=known, console=console, searching=False
     ) as opened:
         yield opened
+
+
+def _check_start(config: SearchConfig, options: PruneOptions) -> None:
+    """Nothing, if the published network that the configuration starts from can be pruned so.
+
+    Raises: ValueError: else.
+    """
+    start = published(config.start.baseline)
+    own = cost(start.architecture, start.task).gmacs(config.convention)
+    check_target(
+        f"'{start.name}'",
+        start.architecture,
+        start.task,
+        options.target(own),
+        convention=config.convention,
+        round_to=options.round_to,
+    )
+    if options.recovery is not None:
+        _check_untaught(read_recipe(options.recovery, options.recovery_steps, config), options.recovery)
+
+
+def _check_untaught(recipe: Recipe, name: str) -> None:
+    if recipe.taught:
+        raise ConfigError(
+            f"--recovery {name}: that recipe needs a teacher; prune first, then 'pixelfront distill'"
+        )
 
 
 def prune_trial(stages: Stages, trial: Trial, options: PruneOptions) -> list[Trial]:
@@ -99,15 +147,11 @@ def prune_trial(stages: Stages, trial: Trial, options: PruneOptions) -> list[Tri
         ValueError: for a target that can't be met.
         InterruptedStage: on Ctrl-C.
     """
-    cost = stages.gmacs(trial)
-    target = options.to_gmacs if options.to_gmacs is not None else (options.ratio or 0) * cost
+    target = options.target(stages.gmacs(trial))
     recovery = None
     if options.recovery is not None:
         recovery = recipe_of(stages, options.recovery, options.recovery_steps)
-        if recovery.taught:
-            raise ConfigError(
-                f"--recovery {options.recovery}: that recipe needs a teacher; prune first, then 'pixelfront distill'"
-            )
+        _check_untaught(recovery, options.recovery)
     stages.check_target(trial, target, round_to=options.round_to)
     made: list[Trial] = []
     if options.sparsity is not None and options.sparse_steps is not None:
@@ -154,8 +198,8 @@ def run_prune(
     baseline: str | None = None,
     weights: Path | None = None,
     json: bool = False,
-) -> str | None:
-    """Prune, and print what came of it; with ``json`` that is what is returned.
+) -> None:
+    """Prune, and print what came of it, as JSON if asked to.
 
     Args:
         said: Configuration: for a published network of the new study, else what may change on resuming.
@@ -166,7 +210,7 @@ def run_prune(
     if baseline is not None:
         if weights is None or trial is not None:
             raise ConfigError("--baseline NAME needs its --weights FILE, and no trial")
-        opening = open_published(baseline, weights, said, place=place, study=study, console=console)
+        opening = open_published(baseline, weights, said, options, place=place, study=study, console=console)
     elif study is None or trial is None or weights is not None:
         raise ConfigError(
             "expected STUDY TRIAL, or --baseline NAME --weights FILE: which network is to be pruned?"
@@ -183,14 +227,14 @@ def run_prune(
             made = prune_trial(stages, first, options)
         except InterruptedStage:
             opened.tell("Interrupted; the same command goes on with it.")
-            return None
-        return report(stages, first, made, json=json, notes=_overshot(stages, made, options))
+            return
+        report(stages, first, made, json=json, notes=_overshot(stages, made, options))
 
 
 def report(
     stages: Stages, first: Trial, made: Sequence[Trial], *, json: bool, notes: Sequence[str] = ()
-) -> str | None:
-    """Score on the test images and print a table with the next command, or return JSON.
+) -> None:
+    """Score on the test images and print a table with the next command, or JSON to standard output.
 
     Raises: StageError: if the last trial failed.
     """
@@ -200,20 +244,21 @@ def report(
     complete = [trial for trial in (first, *made) if trial.state == "complete"]
     score_on_test(opened, complete)
     shown = [opened.store.trial(opened.study.id, trial.number) for trial in (first, *made)]
-    following = next_command(stages, shown)
+    failed = shown[-1].state != "complete"
+    following = None if failed else next_command(stages, shown)
     if json:
-        return as_json(stages, shown, notes=list(notes), next=following)
-    opened.console.print(stage_table(stages, shown, notes))
-    opened.tell(f"next: {following}")
-    if shown[-1].state != "complete":
+        print(as_json(stages, shown, notes=list(notes), next=following))
+    else:
+        opened.console.print(stage_table(stages, shown, notes))
+        if following:
+            opened.tell(f"next: {following}")
+    if failed:
         raise StageError(f"trial {shown[-1].number} failed: {shown[-1].reason}")
-    return None
 
 
 def next_command(stages: Stages, trials: Sequence[Trial]) -> str:
-    """What to do with the last complete of these."""
-    name = stages.opened.study.name
-    last = [trial for trial in trials if trial.state == "complete"][-1]
+    """What to do with the last of these."""
+    name, last = stages.opened.study.name, trials[-1]
     if last.stage == "prune":
         return f"pixelfront distill --student {name}:{last.number} --teacher {name}:{trials[0].number}"
     return f"pixelfront export {name} {last.number} -o {name}-{last.number}.onnx"

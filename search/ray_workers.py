@@ -59,7 +59,7 @@ class Workers(Generic[JobT, DataT]):
     Args:
         evaluate: Generator function of a job and the data; imported by the workers.
         data: Shared by all jobs.
-        address: Of a running Ray cluster; None starts Ray on this machine.
+        address: Of a running Ray cluster; None or ``local`` starts Ray on this machine.
 
     Raises: ClusterError: if the cluster can't be reached or hasn't what a trial needs.
     """
@@ -89,7 +89,7 @@ class Workers(Generic[JobT, DataT]):
     @staticmethod
     def _connect(resources: Resources, address: str | None, object_store_bytes: int) -> None:
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-        if address is None:
+        if address in (None, "local"):
             cpus = None if resources.workers is None else max(1, ceil(resources.workers * resources.cpus))
             ray.init(
                 address="local",  # whatever RAY_ADDRESS says
@@ -195,7 +195,7 @@ def check_reachable(address: str) -> None:
 
     Raises: ClusterError: if not, within seconds.
     """
-    if address in ("auto", "local"):
+    if address == "auto":
         return
     if address.startswith("ray://"):
         raise ClusterError(
@@ -208,13 +208,13 @@ def check_reachable(address: str) -> None:
     except ValueError:
         host, port = None, None
     if host is None or port is None:
-        raise ClusterError(f"a Ray address is HOST:PORT or auto, got '{address}'")
+        raise ClusterError(f"a Ray address is HOST:PORT, auto or local, got '{address}'")
     try:
         socket.create_connection((host, port), timeout=CONNECT_TIMEOUT_S).close()
     except OSError as error:
         raise ClusterError(
-            f"no Ray cluster answers at '{address}' ({error}). Start one with 'ray start --head', or leave "
-            "--ray-address away to run on this machine."
+            f"no Ray cluster answers at '{address}' ({error}). Start one with 'ray start --head', or give "
+            "--ray-address local to run on this machine."
         ) from error
 
 

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from results.overview import baseline_value, cost_key, test_scores, value
+from results.overview import baseline_value, cost_key, scores_on_test, value
 from results.schema import Trial
 from search.stages import Stages
 from spaces.architecture import Architecture
@@ -49,7 +49,7 @@ def _record(stages: Stages, trial: Trial) -> dict[str, Any]:
         "widths": origin.get("widths"),
         "notes": origin.get("notes"),
     }
-    return record | test_scores(study, trial)
+    return record | scores_on_test(study, trial)
 
 
 def as_json(stages: Stages, trials: Sequence[Trial], **more: Any) -> str:

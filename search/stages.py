@@ -20,13 +20,14 @@ from evaluators.importance import CRITERIA
 from evaluators.pairs import check_patch
 from evaluators.pruning import PrunedNetwork, prune, remove_zero, smallest
 from evaluators.recipe import Recipe, load_recipe
+from evaluators.tasks import get_task
 from evaluators.trial import Job, score, weights_of
 from results.handover import weights_path
 from results.overview import GIGA, cost_key, find_trial, value
 from results.rows import variant_of
 from results.schema import Stage as StageName
 from results.schema import Trial
-from search.config import ConfigError
+from search.config import ConfigError, SearchConfig
 from search.driving import stops_on_signal
 from search.engine import Limits
 from search.execution import Execution, cost_measurements, write_weights
@@ -38,7 +39,9 @@ from spaces.architecture import Architecture
 from spaces.baselines import published
 from spaces.build import build, cost, size_requirements
 from spaces.checkpoint import load_published
-from spaces.measurement import Measurement
+from spaces.measurement import Convention, Measurement
+from spaces.parts import Network
+from spaces.task import Task
 
 BATCHES = 8  # of training patches, for criteria that need data
 CACHE_BYTES = 2**30  # teachers' outputs for whole training images are kept unless they take more
@@ -118,20 +121,11 @@ class Stages:
             "source": published(name).paper,
             "sha256": hashlib.sha256(content).hexdigest(),
         }
-        found = self._recorded("published", None, request) or self._store.add_trial(
-            self._study.id,
-            digest=architecture.digest,
-            architecture_json=architecture.to_json(),
-            stage="published",
-            origin=request,
-            variant=variant_of(request, None),
-            measurements=self._costs(architecture),
+        found = self._recorded("published", None, request) or self._add(
+            "published", None, request, architecture, request
         )
-        if found.state in OPEN:
-            scores = score(
-                network, self._bench.config.task, self._bench.data.validation, device=self._bench.device
-            )
-            self._complete(found, content, scores, 0.0)
+        if found.state != "complete":
+            self._complete(found, content, self._scores(network), 0.0)
         return self._again(found)
 
     # Pruning
@@ -172,23 +166,19 @@ class Stages:
 
         Raises: ValueError: for a target that isn't below its cost, or is below that of its smallest widths.
         """
-        own = self.gmacs(trial)
-        if target_gmacs >= own:
-            raise ConfigError(
-                f"a target of {target_gmacs:.4g} GMACs isn't below what trial {trial.number} costs, {own:.4g} GMACs: "
-                "give a smaller one"
-            )
-        least = self.least(trial, round_to=round_to)
-        if target_gmacs < least:
-            raise ConfigError(
-                f"a target of {target_gmacs:.4g} GMACs is below what the smallest widths of trial {trial.number} cost, "
-                f"{least:.4g} GMACs: give a larger one, or start from another network"
-            )
+        check_target(
+            f"trial {trial.number}",
+            Architecture.from_json(trial.architecture),
+            self._task,
+            target_gmacs,
+            convention=self._bench.config.convention,
+            round_to=round_to,
+        )
 
     def least(self, trial: Trial, *, round_to: int = 1) -> float:
         """GMACs of the trial's network at its smallest widths."""
-        network = build(Architecture.from_json(trial.architecture), self._task)
-        return smallest(network, self._task, self._bench.config.convention, round_to=round_to) / GIGA
+        architecture = Architecture.from_json(trial.architecture)
+        return _least(architecture, self._task, self._bench.config.convention, round_to)
 
     def remove_zero(self, parent: Trial) -> Trial:
         """The trial's network without the channels that are zero: the same function at a lower cost."""
@@ -221,9 +211,7 @@ class Stages:
             return found
         started = time.perf_counter()
         result = pruned()
-        scores = score(
-            result.network, self._bench.config.task, self._bench.data.validation, device=self._bench.device
-        )
+        scores = self._scores(result.network)
         if found is None:
             origin = {
                 **request,
@@ -250,6 +238,8 @@ class Stages:
         trials = [self._ordered(order) for order in orders]
         of = {trial.id: order for trial, order in zip(trials, orders, strict=True)}
         unfinished = [trial for trial in trials if trial.state in OPEN]
+        for trial in unfinished:
+            self._warn(of[trial.id])
         if unfinished and not self._finish(unfinished, of):
             raise InterruptedStage
         return [self._again(trial) for trial in trials]
@@ -269,6 +259,17 @@ class Stages:
                     f"least {needs.minimum} pixels in multiples of {needs.multiple_of}, so {least} would do"
                 )
 
+    def _warn(self, order: Order) -> None:
+        """Say so if the teacher is worse than the student."""
+        teacher, own = order.teacher, self.quality(order.parent)
+        if teacher is not None and order.recipe.taught and teacher.quality < own:
+            metric, protocol = self._bench.objective
+            self.opened.tell(
+                f"warning: the teacher {teacher.name} is worse than the student, trial {order.parent.number}: {metric} "
+                f"{teacher.quality:.3f} dB against {own:.3f} dB ({protocol})",
+                style="yellow",
+            )
+
     def _ordered(self, order: Order) -> Trial:
         """The order's trial on record."""
         request: dict[str, Any] = {"recipe": order.recipe.to_data()}
@@ -278,9 +279,9 @@ class Stages:
             if self._cache_folder():
                 request["teacher_outputs"] = "of whole images"
         found = self._recorded(order.stage, order.parent, request)
-        if found is not None and found.state != "failed":
-            return found
-        if found is not None:  # of an earlier run: another trial has another seed
+        while (
+            found is not None and found.state == "failed"
+        ):  # in an earlier run: another trial has another seed
             request["after_failure"] = found.number
             found = self._recorded(order.stage, order.parent, request)
         architecture = Architecture.from_json(order.parent.architecture)
@@ -335,18 +336,12 @@ class Stages:
 
     def _recorded(self, stage: StageName, parent: Trial | None, request: Mapping[str, Any]) -> Trial | None:
         """The trial that was made so from the parent; None if there is none yet."""
-        variant = variant_of(request, parent)
-        older = (
-            self._store.trials(self._study.id, stages=[stage])
-            if parent is None
-            else self._store.children(parent.id)
-        )
-        return next((trial for trial in older if (trial.stage, trial.variant) == (stage, variant)), None)
+        return self._store.find_trial(self._study.id, stage, variant_of(request, parent))
 
     def _add(
         self,
         stage: StageName,
-        parent: Trial,
+        parent: Trial | None,
         request: Mapping[str, Any],
         architecture: Architecture,
         origin: Mapping[str, Any],
@@ -356,32 +351,68 @@ class Stages:
             digest=architecture.digest,
             architecture_json=architecture.to_json(),
             stage=stage,
-            parent_id=parent.id,
+            parent_id=None if parent is None else parent.id,
             origin=origin,
             variant=variant_of(request, parent),
-            measurements=self._costs(architecture),
+            measurements=cost_measurements(cost(architecture, self._task), self._task),
         )
 
-    def _costs(self, architecture: Architecture) -> tuple[Measurement, ...]:
-        return cost_measurements(cost(architecture, self._task), self._task)
+    def _scores(self, network: Network) -> tuple[Measurement, ...]:
+        return score(network, self._bench.config.task, self._bench.data.validation, device=self._bench.device)
 
     def _complete(self, trial: Trial, weights: bytes, scores: Sequence[Measurement], seconds: float) -> None:
         """Record what was made in this process.
 
-        Raises: StageError: if its score isn't finite; the trial has failed then.
+        Raises: StageError: if its score isn't finite; the trial has failed then, or had before.
         """
+        if trial.state == "failed":  # the same again would fail again
+            raise StageError(f"trial {trial.number}, {trial.stage}, failed: {trial.reason}")
         if trial.state == "running":  # its driver was killed
             self._store.requeue_trial(trial.id)
         self._store.start_trial(trial.id)
-        if not all(isfinite(m.value) for m in scores):
-            self._store.fail_trial(trial.id, "a score isn't finite")
-            raise StageError(f"trial {trial.number}, {trial.stage}: its score isn't finite")
+        if odd := [m.name for m in scores if not isfinite(m.value)]:
+            reason = (
+                f"its {', '.join(odd)} isn't a finite number on the validation images: are its weights right?"
+            )
+            self._store.fail_trial(trial.id, reason)
+            raise StageError(f"trial {trial.number}, {trial.stage}, failed: {reason}")
         artifact = write_weights(self.opened.folder, trial, weights)
         self._store.finish_trial(trial.id, scores, [artifact], seconds=seconds)
 
     def _again(self, trial: Trial) -> Trial:
         """The trial as it is on record now."""
         return self._store.trial(self._study.id, trial.number)
+
+
+def check_target(
+    name: str,
+    architecture: Architecture,
+    task: Task,
+    target_gmacs: float,
+    *,
+    convention: Convention,
+    round_to: int = 1,
+) -> None:
+    """Nothing, if networks of the architecture, which a message calls ``name``, can be pruned to the target.
+
+    Raises: ValueError: for a target that isn't below its cost, or is below that of its smallest widths.
+    """
+    own = cost(architecture, task).gmacs(convention)
+    if target_gmacs >= own:
+        raise ConfigError(
+            f"a target of {target_gmacs:.4g} GMACs isn't below what {name} costs, {own:.4g} GMACs: give a smaller one"
+        )
+    least = _least(architecture, task, convention, round_to)
+    if target_gmacs < least:
+        wide, less = (f" in multiples of {round_to}", ", a smaller --round-to") if round_to > 1 else ("", "")
+        raise ConfigError(
+            f"a target of {target_gmacs:.4g} GMACs is below what the smallest widths{wide} of {name} cost, "
+            f"{least:.4g} GMACs: give a larger one{less}, or start from another network"
+        )
+
+
+def _least(architecture: Architecture, task: Task, convention: Convention, round_to: int) -> float:
+    return smallest(build(architecture, task), task, convention, round_to=round_to) / GIGA
 
 
 # Iterative pruning
@@ -444,7 +475,14 @@ def recipe_of(stages: Stages, name: str, steps: int | None) -> Recipe:
     Raises: ValueError: for an unknown name, or a file that is none.
     """
     bench = stages.opened.bench
-    recipe = load_recipe(name, losses=bench.task.losses, patch=bench.config.training.patch)
-    if recipe.precision == "auto":
-        recipe = replace(recipe, precision=bench.recipe.precision)
-    return recipe if steps is None else recipe.scaled(steps)
+    recipe = read_recipe(name, steps, bench.config)
+    return replace(recipe, precision=bench.recipe.precision) if recipe.precision == "auto" else recipe
+
+
+def read_recipe(name: str, steps: int | None, config: SearchConfig) -> Recipe:
+    """As ``recipe_of``, for who has no study yet; its precision isn't resolved."""
+    recipe = load_recipe(name, losses=get_task(config.task).losses, patch=config.training.patch)
+    try:
+        return recipe if steps is None else recipe.scaled(steps)
+    except ValueError as error:
+        raise ConfigError(f"recipe {name}: {error}") from None

@@ -110,7 +110,9 @@ def open_study(
         pool = cache(lambda: stack.enter_context(workers(bench, console)))
         if searching:  # before a study is made, so that a wrong address leaves none
             pool()
-        record = _resumed(store, name, bench) if resume else _created(store, name, bench, goal)
+        record = (
+            _resumed(store, name, bench, workers=searching) if resume else _created(store, name, bench, goal)
+        )
         yield Opened(store, record, bench, place, console, pool)
 
 
@@ -207,10 +209,15 @@ def check_published(name: str, bench: Bench) -> None:
         )
 
 
-def _resumed(store: Store, name: str, bench: Bench) -> Study:
-    """The study on record, with the configuration of this run."""
+def _resumed(store: Store, name: str, bench: Bench, *, workers: bool) -> Study:
+    """The study on record, with the configuration of this run.
+
+    Args:
+        workers: With its workers, too: these were reached.
+    """
     study = store.study(name)
-    store.set_config(study.id, _with_precision(bench).model_dump(mode="json"))
+    config = _with_precision(bench).model_dump(mode="json")
+    store.set_config(study.id, config if workers else config | {"workers": study.config["workers"]})
     return store.study(name)
 
 

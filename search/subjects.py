@@ -15,6 +15,7 @@ from spaces.baselines import Published, published
 from spaces.build import build
 from spaces.checkpoint import CheckpointError, load_published, load_weights, read_tensors
 from spaces.parts import Network
+from spaces.pruned import unpruned
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Member:
     @property
     def value_range(self) -> int:
         """What the network works on: 0 to this."""
-        return int(getattr(self.architecture, "value_range", 1))
+        return int(getattr(unpruned(self.architecture), "value_range", 1))
 
 
 @dataclass(frozen=True)

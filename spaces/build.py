@@ -8,7 +8,7 @@ from typing import cast
 from spaces.architecture import Architecture
 from spaces.cost import Cost, total
 from spaces.parts import Network, Part, fitting_cost, part_cost, part_sizes
-from spaces.pruned import Pruned
+from spaces.pruned import unpruned
 from spaces.rescaler import Rescaler
 from spaces.sizes import SizeRequirements
 from spaces.task import Task
@@ -38,8 +38,7 @@ def _check(architecture: Architecture, task: Task) -> None:
 
     Raises: ValueError: then.
     """
-    described = architecture.base if isinstance(architecture, Pruned) else architecture
-    if task.reduction != 1 and not isinstance(described, Rescaler):
+    if task.reduction != 1 and not isinstance(unpruned(architecture), Rescaler):
         raise ValueError(
             f"task '{task.name}' wants a network that stores the image {task.reduction} times smaller in between; "
             f"topology '{architecture.topology}' would copy its input. Use topology 'rescaler' (space 'rescale')"

@@ -130,8 +130,13 @@ def _biased_product(args: tuple[Any, ...], out: Tensor) -> dict[str, int]:
     return _product(args, out) | {"bias_ops": out.numel()}
 
 
+def _dot(args: tuple[Any, ...], out: Tensor) -> dict[str, int]:
+    return {"macs": args[0].numel(), "activations": 1}
+
+
 _RULES: dict[Any, Callable[[tuple[Any, ...], Tensor], dict[str, int]]] = {
     _aten.convolution: _convolution,
+    _aten.dot: _dot,  # what a matrix product of one row and one column may run as
     _aten.mm: _product,
     _aten.bmm: _product,
     _aten.addmm: _biased_product,

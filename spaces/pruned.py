@@ -39,3 +39,8 @@ class Pruned(Architecture):
     def label(self) -> str:
         """The base's, marked; networks pruned to different costs share it."""
         return f"pruned {self.base.label}"
+
+
+def unpruned(architecture: Architecture) -> Architecture:
+    """The architecture itself, or what it was pruned from: has the options that its layers are told by."""
+    return architecture.base if isinstance(architecture, Pruned) else architecture

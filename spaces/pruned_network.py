@@ -72,9 +72,7 @@ def _cut(owner: nn.Module, name: str, shape: tuple[int, ...]) -> None:
 
 def _convolution(layer: nn.Conv2d) -> None:
     weight = layer.weight_v if isinstance(layer, WeightNormConv2d) else layer.weight
-    if layer.groups > 1 and weight.shape[1] == 1:  # depthwise: groups go with their channels
-        per_group = layer.out_channels // layer.groups
-        layer.groups = weight.shape[0] // per_group
+    layer.groups = min(layer.groups, weight.shape[0])  # depthwise ones go with their channels, others stay
     layer.out_channels, layer.in_channels = weight.shape[0], weight.shape[1] * layer.groups
 
 

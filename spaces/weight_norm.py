@@ -27,4 +27,5 @@ class WeightNormConv2d(nn.Conv2d):
 
 
 def _length(weight: Tensor) -> Tensor:
-    return weight.square().sum((1, 2, 3), keepdim=True).sqrt()
+    # Sparse training brings channels to zero; clamped before the root, whose slope at 0 is infinite.
+    return weight.square().sum((1, 2, 3), keepdim=True).clamp_min(1e-24).sqrt()

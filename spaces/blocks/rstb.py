@@ -65,11 +65,11 @@ class WindowAttention(nn.Module):
     """Multi-head self-attention within windows (N, windows, side^2, width), with a bias by relative position."""
 
     position: Tensor
-    unprunable = ("qkv",)  # the scale of the scores is made of the channels of a head
 
     def __init__(self, width: int, heads: int, side: int):
         super().__init__()
         self.heads = heads
+        self.scale = (width // heads) ** -0.5  # of the scores; a pruned network keeps it
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
         self.relative_position_bias_table = nn.Parameter(torch.empty((2 * side - 1) ** 2, heads))
@@ -78,13 +78,13 @@ class WindowAttention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(3, 0, 1, 4, 2, 5)
-        scale = query.shape[-1] ** -0.5
-        scores = (query * scale) @ key.transpose(-2, -1)
+        scores = (query * self.scale) @ key.transpose(-2, -1)
         scores = scores + self.relative_position_bias_table[self.position].permute(2, 0, 1)
         if mask is not None:
             scores = scores + mask[:, None]
         attended = scores.softmax(dim=-1) @ value
-        return self.proj(attended.transpose(2, 3).flatten(3))
+        # With heads of one channel the map isn't contiguous yet; torch then adds the bias out of the cost's sight.
+        return self.proj(attended.transpose(2, 3).flatten(3).contiguous())
 
 
 class SwinLayer(nn.Module):

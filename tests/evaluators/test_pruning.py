@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load, save
+from torch import nn
 
 from evaluators.channels import Channels
-from evaluators.pruning import prune, remove_zero, smallest
+from evaluators.pruning import PrunedNetwork, prune, remove_zero, smallest
 from evaluators.recipe import Recipe, Stage
 from evaluators.tasks import get_task
 from evaluators.training import Training
@@ -72,6 +73,36 @@ def test_targets_that_make_no_sense() -> None:
     assert found.operations == least
 
 
+@pytest.mark.parametrize("round_to", [3, 4, 8, 64])
+@pytest.mark.parametrize("upsampler", ["pixelshuffle", "pixelshuffle_steps"])
+def test_the_least_target(upsampler: str, round_to: int) -> None:
+    """It is named exactly, also for groups narrower than the rounding and for r^2 channels that go together."""
+    torch.manual_seed(0)
+    uneven = Chain(18, (Block("rfdb"), Block("uestc")), Block(upsampler))
+    network = build(uneven, X4)
+    least = smallest(network, X4, round_to=round_to)
+
+    def pruned(target: float) -> PrunedNetwork:
+        return prune(network, uneven, X4, target=target, criterion="l1", round_to=round_to)
+
+    for target in (least, least + 1):
+        assert pruned(target).operations == least
+    with pytest.raises(ValueError, match=rf"network costs {least / 1e9:.4g} GMACs"):
+        pruned(least - 1)
+    assert pruned(cost(uneven, X4).macs - 1).operations < cost(uneven, X4).macs
+
+
+def test_every_layer_has_a_multiple() -> None:
+    torch.manual_seed(0)
+    wide = Chain(32, (Block("rfdb"),), Block("pixelshuffle_steps"))
+    target = 0.6 * cost(wide, X4).macs
+    found = prune(build(wide, X4), wide, X4, target=target, criterion="l1", round_to=8)
+    layers = {n: m for n, m in found.network.named_modules() if isinstance(m, nn.Conv2d)}
+    for name, layer in layers.items():
+        assert layer.in_channels % 8 == 0 or name == "head", name
+        assert layer.out_channels % 8 == 0 or name == "upsampler.conv_last", name
+
+
 def test_rounded_widths_that_cannot_come_near_say_so() -> None:
     torch.manual_seed(0)
     narrow = Chain(16, (Block("residual"),), fusion="plain")
@@ -119,6 +150,24 @@ def test_soft_threshold_by_hand() -> None:
         factor = max(0.0, 1 - amount * len(slices[i]) ** 0.5 / float(norms[i]))
         assert b[i].item() == pytest.approx(factor * before[i].item(), rel=1e-4, abs=1e-7)
     assert float(w[2].abs().max()) < 1e-6
+
+
+def test_a_weight_norm_of_a_channel_that_went_to_zero() -> None:
+    torch.manual_seed(0)
+    architecture = Chain(8, (Block("ffg"),), convolution="weight_norm")
+    network = build(architecture, X4)
+    channels = Channels.trace(network, 3)
+    least = min(channels.norms()[group.channels].min() for group in channels.groups)
+    channels.soft_threshold(float(least))
+    assert (channels.norms()[np.concatenate([g.channels for g in channels.groups])] == 0).any()
+    image = torch.rand(1, 3, 16, 16)
+    before = network(image)
+    before.square().mean().backward()
+    assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)
+    found = remove_zero(network, architecture, X4)
+    assert sum(was - left for _, was, left in found.widths) > 0
+    with torch.no_grad():
+        assert (found.network(image) - before).abs().max() < 1e-5
 
 
 @pytest.mark.shared
