@@ -18,7 +18,7 @@ from evaluators.channels import Channels, Group
 
 CLOSE = 0.005  # of the target: how far below it the cost may end
 # An exchange: so many groups change, of the first so many, by so many steps each way.
-_EXCHANGES = ((2, 40, 24), (3, 12, 6), (4, 6, 4))
+_EXCHANGES = ((2, 16, 24), (3, 12, 6), (4, 6, 4))
 
 
 def sizes(group: Group, round_to: int = 1) -> range:
@@ -44,6 +44,7 @@ class Steps:
             float(ranked_scores[low:high].mean())
             for low, high in zip(self.sizes, self.sizes[1:], strict=False)
         ]
+        self.worth = np.cumsum([0.0, *self.gains])  # at each size; not weighed by cost
 
     @property
     def top(self) -> int:
@@ -142,12 +143,12 @@ def _filled(steps: list[Steps], levels: list[int], target: float, cost: Cost) ->
 def _closer(steps: list[Steps], levels: list[int], target: float, operations: Operations) -> list[int]:
     """Near the levels those that cost between ``CLOSE`` below the target and it; the nearest below if none do.
 
-    First two groups change, then three, then four. Of several levels the best by their gains.
+    First two groups change; where no two are enough, three, then four. Of all such levels those worth most.
     """
     sizes = [np.array(s.sizes) for s in steps]
-    worth = [np.cumsum([0.0, *s.gains]) for s in steps]
     best, best_cost = np.array(levels), -np.inf
     for together, most, reach in _EXCHANGES:
+        found: list[tuple[float, list[int]]] = []
         for chosen in combinations(range(min(len(steps), most)), together):
             moved = _neighbours(steps, levels, chosen, reach)
             widths = np.stack([size[moved[:, i]] for i, size in enumerate(sizes)], axis=1)
@@ -155,10 +156,12 @@ def _closer(steps: list[Steps], levels: list[int], target: float, operations: Op
             costs = np.where(costs <= target, costs, -np.inf)
             near = costs >= (1 - CLOSE) * target
             if near.any():
-                value = sum(w[moved[near, i]] for i, w in enumerate(worth))
-                return list(moved[near][np.argmax(value)])
-            if costs.max() > best_cost:
+                worth = sum(s.worth[moved[near, i]] for i, s in enumerate(steps))
+                found.append((float(np.max(worth)), list(moved[near][np.argmax(worth)])))
+            elif costs.max() > best_cost:
                 best, best_cost = moved[np.argmax(costs)], costs.max()
+        if found:
+            return max(found)[1]
     return list(best)
 
 

@@ -89,6 +89,7 @@ def _mergeable(layer: MergeableConvolution) -> None:
         layer.out_channels = cast(Tensor, layer.bias).shape[-1]
     with torch.no_grad():
         weight, _ = layer.merged_tensors()
+    layer.groups = min(layer.groups, weight.shape[0])
     layer.out_channels, layer.in_channels = weight.shape[0], weight.shape[1] * layer.groups
 
 

@@ -160,7 +160,9 @@ def test_convolution(form: str) -> None:
 @pytest.mark.parametrize("kind", ["residual", "imdb", "uestc"])
 @pytest.mark.parametrize("form", ["acb", "basis"])
 def test_block_of_mergeable_convolutions(kind: str, form: str) -> None:
-    check(Chain(13, (Block(kind, (("convolution", form),)),) * 2), X4)
+    architecture = Chain(13, (Block(kind, (("convolution", form),)),) * 2)
+    for share in (0.6, 0):
+        check(architecture, X4, share=share)
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
