@@ -146,8 +146,11 @@ def _orient(pixels: Array, turn: int) -> Array:
     return pixels[:, ::-1] if turn >= 4 else pixels
 
 
-def check_patch(pairs: PairSet, patch: int) -> None:
+def check_patch(pairs: PairSet, patch: int, *, setting: str = "--patch") -> None:
     """Nothing, if the patch fits into every input image.
+
+    Args:
+        setting: What the user says the patch with.
 
     Raises: ValueError: naming the images that are too small.
     """
@@ -157,5 +160,5 @@ def check_patch(pairs: PairSet, patch: int) -> None:
         smallest = min(min(i.pixels.shape[:2]) for i in small)
         raise ValueError(
             f"a patch of {patch}x{patch} input pixels is larger than {len(small)} input image(s) of "
-            f"'{pairs.name}': {sizes}. Use --patch {smallest} or less, or larger images."
+            f"'{pairs.name}': {sizes}. Use {setting} {smallest} or less, or larger images."
         )

@@ -996,7 +996,7 @@ def main() -> None:
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     try:
         app()
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError, FloatingPointError) as error:
         if debug:
             raise
         if isinstance(error, RuntimeError) and not _is_told(error):
@@ -1012,6 +1012,8 @@ def _is_told(error: RuntimeError) -> bool:
 
 def _worded(error: Exception) -> str:
     """The message; a bare system error gets the file first and what to do."""
+    if isinstance(error, FloatingPointError):  # of scoring
+        return f"{error}: check its weights"
     if not isinstance(error, OSError) or error.filename is None:
         return str(error)
     advice = {

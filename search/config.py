@@ -149,9 +149,16 @@ class PruneSection(_Section):
             )
         return self
 
-    def targets(self, gmacs: float) -> tuple[float, ...]:
-        """What a network of that cost is to be pruned to, falling; budgets that it meets already are left out."""
-        wanted = self.budgets or [ratio * gmacs for ratio in self.ratios or RATIOS]
+    def targets(self, gmacs: float, limit: float | None = None) -> tuple[float, ...]:
+        """What a network of that cost is to be pruned to, falling; budgets that it meets already are left out.
+
+        Args:
+            limit: The study's upper limit. Of a network above it, the ladder that nobody asked for starts there.
+        """
+        if self.budgets or self.ratios or limit is None or gmacs <= limit:
+            wanted = self.budgets or [ratio * gmacs for ratio in self.ratios or RATIOS]
+        else:
+            wanted = [limit, *(ratio * limit for ratio in RATIOS)]
         return tuple(sorted({target for target in wanted if target < gmacs}, reverse=True))
 
 

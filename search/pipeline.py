@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from evaluators.importance import CRITERIA
+from evaluators.recipe import Recipe
 from results.front import front_of
 from results.overview import Overview, cost_key, floor_of, overview
 from results.schema import Stage, StudyState, Trial
@@ -115,9 +116,8 @@ def run_stages(opened: Opened) -> None:
     Raises: InterruptedStage: on Ctrl-C.
     """
     stages, config = Stages(opened), opened.bench.config
-    steps = opened.bench.recipe.steps
-    recipe = recipe_of(stages, config.distil.recipe, config.distil.steps or steps)
-    # Before the search: a teacher that can't be used is to cost no hours.
+    # What can't be used is told of before the search.
+    recipe, recovery = _recipes(stages)
     common = _common_teacher(opened) if recipe.taught else None
     if config.start.baseline and config.start.weights is not None:
         stages.publish(config.start.baseline, config.start.weights)
@@ -134,9 +134,6 @@ def run_stages(opened: Opened) -> None:
         return
     opened.store.set_study_state(opened.study.id, "running")
     opened.tell(f"Pruning {len(members)} of the front to {len(wanted)} targets in all ...", style="dim")
-    recovery = None
-    if config.prune.iterations > 1:
-        recovery = recipe_of(stages, config.prune.recovery, config.prune.recovery_steps or steps)
     plan = Plan(
         config.prune.criterion, config.prune.round_to, config.prune.iterations, recovery, recover_last=False
     )
@@ -152,6 +149,21 @@ def run_stages(opened: Opened) -> None:
     opened.tell(f"{verb} the {len(orders)} of them, {recipe.steps} steps each ...", style="dim")
     stages.train(orders)
     opened.console.print(stage_table(stages, _lineages(stages, members), remarks=False))
+
+
+def _recipes(stages: Stages) -> tuple[Recipe, Recipe | None]:
+    """Of the training after pruning, and of that between iterations, if there is more than one.
+
+    Raises: ValueError: if their patches don't fit into the training images.
+    """
+    bench = stages.opened.bench
+    prune, distil, steps = bench.config.prune, bench.config.distil, bench.recipe.steps
+    recipe, recovery = recipe_of(stages, distil.recipe, distil.steps or steps), None
+    stages.check_recipe(recipe)
+    if prune.iterations > 1:
+        recovery = recipe_of(stages, prune.recovery, prune.recovery_steps or steps)
+        stages.check_recipe(recovery)
+    return recipe, recovery
 
 
 def choose_members(opened: Opened, count: int) -> list[Trial]:
@@ -175,11 +187,11 @@ def choose_members(opened: Opened, count: int) -> list[Trial]:
 
 def _ladder(stages: Stages, members: Sequence[Trial]) -> list[tuple[Trial, float]]:
     """(trial, target in GMACs) for each target that the trial's network can be pruned to; tells of the others."""
-    section = stages.opened.bench.config.prune
+    section, limit = stages.opened.bench.config.prune, stages.opened.bench.config.band[1]
     found = []
     for trial in members:
         least = stages.least(trial, round_to=section.round_to)
-        for target in section.targets(stages.gmacs(trial)):
+        for target in section.targets(stages.gmacs(trial), limit):
             if target < least:
                 stages.opened.tell(
                     f"note: trial {trial.number} stays above {target:.4g} GMACs: its smallest widths cost {least:.4g}",

@@ -111,7 +111,11 @@ def open_published(
     with open_study(
         start, place=place, study=study, resume=known, console=console, searching=False
     ) as opened:
-        yield opened
+        try:
+            yield opened
+        finally:
+            if not known:  # nothing is left to be resumed
+                opened.store.set_study_state(opened.study.id, "complete")
 
 
 def _check_start(config: SearchConfig, options: PruneOptions) -> None:

@@ -115,17 +115,16 @@ class Stages:
         Raises: ValueError: if its task is another, or the weights don't fit.
         """
         network, architecture = load_published(name, weights), published(name).architecture
-        content = weights_of(network)
         request = {
             "published": name,
             "source": published(name).paper,
-            "sha256": hashlib.sha256(content).hexdigest(),
+            "sha256": hashlib.sha256(weights_of(network)).hexdigest(),
         }
         found = self._recorded("published", None, request) or self._add(
             "published", None, request, architecture, request
         )
         if found.state != "complete":
-            self._complete(found, content, self._scores(network), 0.0)
+            self._complete(found, network, 0.0)
         return self._again(found)
 
     # Pruning
@@ -149,7 +148,7 @@ class Stages:
         def pruned() -> PrunedNetwork:
             return prune(
                 trial_network(self.opened, parent),
-                Architecture.from_json(parent.architecture),
+                _architecture(parent),
                 self._task,
                 target=target_gmacs * GIGA,
                 criterion=criterion,
@@ -168,7 +167,7 @@ class Stages:
         """
         check_target(
             f"trial {trial.number}",
-            Architecture.from_json(trial.architecture),
+            _architecture(trial),
             self._task,
             target_gmacs,
             convention=self._bench.config.convention,
@@ -177,18 +176,15 @@ class Stages:
 
     def least(self, trial: Trial, *, round_to: int = 1) -> float:
         """GMACs of the trial's network at its smallest widths."""
-        architecture = Architecture.from_json(trial.architecture)
-        return _least(architecture, self._task, self._bench.config.convention, round_to)
+        return _least(_architecture(trial), self._task, self._bench.config.convention, round_to)
 
     def remove_zero(self, parent: Trial) -> Trial:
         """The trial's network without the channels that are zero: the same function at a lower cost."""
 
         def pruned() -> PrunedNetwork:
-            network, architecture = (
-                trial_network(self.opened, parent),
-                Architecture.from_json(parent.architecture),
-            )
-            return remove_zero(network, architecture, self._task, convention=self._bench.config.convention)
+            network = trial_network(self.opened, parent)
+            convention = self._bench.config.convention
+            return remove_zero(network, _architecture(parent), self._task, convention=convention)
 
         return self._pruned(parent, {"criterion": "zero"}, pruned)
 
@@ -211,7 +207,7 @@ class Stages:
             return found
         started = time.perf_counter()
         result = pruned()
-        scores = self._scores(result.network)
+        seconds = time.perf_counter() - started
         if found is None:
             origin = {
                 **request,
@@ -220,7 +216,7 @@ class Stages:
                 "widths": [list(width) for width in result.widths],
             }
             found = self._add("prune", parent, request, result.architecture, origin)
-        self._complete(found, weights_of(result.network), scores, time.perf_counter() - started)
+        self._complete(found, result.network, seconds)
         return self._again(found)
 
     # Training
@@ -235,7 +231,13 @@ class Stages:
         """
         for order in orders:
             self._check(order)
-        trials = [self._ordered(order) for order in orders]
+        requests = [self._request(order) for order in orders]
+        if any(found is None for _, found in requests):
+            self.opened.pool()  # workers that can't be had leave no trial that waits for them
+        trials = [
+            found or self._add(order.stage, order.parent, request, _architecture(order.parent), request)
+            for order, (request, found) in zip(orders, requests, strict=True)
+        ]
         of = {trial.id: order for trial, order in zip(trials, orders, strict=True)}
         unfinished = [trial for trial in trials if trial.state in OPEN]
         for trial in unfinished:
@@ -244,15 +246,23 @@ class Stages:
             raise InterruptedStage
         return [self._again(trial) for trial in trials]
 
-    def _check(self, order: Order) -> None:
-        """Nothing, if the recipe's patches fit.
+    def check_recipe(self, recipe: Recipe) -> None:
+        """Nothing, if the recipe's patches fit into the training images.
 
         Raises: ValueError: else.
         """
-        architecture = Architecture.from_json(order.parent.architecture)
+        largest = max(stage.patch for stage in recipe.stages)
+        check_patch(self._bench.data.train, largest, setting="a recipe whose stages have a 'patch' of")
+
+    def _check(self, order: Order) -> None:
+        """Nothing, if the recipe's patches fit the images and the network.
+
+        Raises: ValueError: else.
+        """
+        self.check_recipe(order.recipe)
+        architecture = _architecture(order.parent)
         needs = size_requirements(architecture, self._task)
         for patch in {stage.patch for stage in order.recipe.stages}:
-            check_patch(self._bench.data.train, patch)
             if (least := needs.padded(patch, patch)[0]) != patch:
                 raise ConfigError(
                     f"a stage of the recipe has patches of {patch} pixels: {architecture.label} takes inputs of at "
@@ -270,8 +280,8 @@ class Stages:
                 style="yellow",
             )
 
-    def _ordered(self, order: Order) -> Trial:
-        """The order's trial on record."""
+    def _request(self, order: Order) -> tuple[dict[str, Any], Trial | None]:
+        """How the order's trial is made, and the trial if it is on record."""
         request: dict[str, Any] = {"recipe": order.recipe.to_data()}
         if order.stage == "distil":
             assert order.teacher is not None
@@ -279,13 +289,10 @@ class Stages:
             if self._cache_folder():
                 request["teacher_outputs"] = "of whole images"
         found = self._recorded(order.stage, order.parent, request)
-        while (
-            found is not None and found.state == "failed"
-        ):  # in an earlier run: another trial has another seed
+        while found is not None and found.state == "failed":  # another trial has another seed
             request["after_failure"] = found.number
             found = self._recorded(order.stage, order.parent, request)
-        architecture = Architecture.from_json(order.parent.architecture)
-        return found or self._add(order.stage, order.parent, request, architecture, request)
+        return request, found
 
     def _finish(self, trials: Sequence[Trial], orders: Mapping[int, Order]) -> bool:
         def job(trial: Trial, checkpoint: bytes | None, seconds: float) -> Job:
@@ -357,31 +364,35 @@ class Stages:
             measurements=cost_measurements(cost(architecture, self._task), self._task),
         )
 
-    def _scores(self, network: Network) -> tuple[Measurement, ...]:
-        return score(network, self._bench.config.task, self._bench.data.validation, device=self._bench.device)
+    def _complete(self, trial: Trial, network: Network, seconds: float) -> None:
+        """Score and record what was made in this process.
 
-    def _complete(self, trial: Trial, weights: bytes, scores: Sequence[Measurement], seconds: float) -> None:
-        """Record what was made in this process.
-
-        Raises: StageError: if its score isn't finite; the trial has failed then, or had before.
+        Raises: StageError: if its output or a score isn't finite; the trial has failed then, or had before.
         """
         if trial.state == "failed":  # the same again would fail again
             raise StageError(f"trial {trial.number}, {trial.stage}, failed: {trial.reason}")
         if trial.state == "running":  # its driver was killed
             self._store.requeue_trial(trial.id)
         self._store.start_trial(trial.id)
-        if odd := [m.name for m in scores if not isfinite(m.value)]:
-            reason = (
-                f"its {', '.join(odd)} isn't a finite number on the validation images: are its weights right?"
+        try:
+            scores = score(
+                network, self._bench.config.task, self._bench.data.validation, device=self._bench.device
             )
-            self._store.fail_trial(trial.id, reason)
-            raise StageError(f"trial {trial.number}, {trial.stage}, failed: {reason}")
-        artifact = write_weights(self.opened.folder, trial, weights)
+            if odd := [m.name for m in scores if not isfinite(m.value)]:
+                raise FloatingPointError(f"{', '.join(odd)} on the validation images isn't a finite number")
+        except FloatingPointError as error:
+            self._store.fail_trial(trial.id, str(error))
+            raise StageError(f"trial {trial.number}, {trial.stage}, failed: {error}") from error
+        artifact = write_weights(self.opened.folder, trial, weights_of(network))
         self._store.finish_trial(trial.id, scores, [artifact], seconds=seconds)
 
     def _again(self, trial: Trial) -> Trial:
         """The trial as it is on record now."""
         return self._store.trial(self._study.id, trial.number)
+
+
+def _architecture(trial: Trial) -> Architecture:
+    return Architecture.from_json(trial.architecture)
 
 
 def check_target(

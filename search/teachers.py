@@ -74,14 +74,16 @@ def trial_teacher(trial: Trial, opened: Opened) -> Teacher:
 def _teacher(members: Sequence[_Member], bench: Bench) -> Teacher:
     networks = [member.network for member in members]
     pairs, task = bench.data.validation, bench.task
-    outputs = restore_averaged(
-        networks,
-        [image.pixels for image in pairs.inputs],
-        scale=task.interface.scale,
-        device=bench.device,
-        finish=task.finish,
-    )
-    scores = task.measure(list(outputs), pairs, ssim=False)
+    name = " + ".join(member.name for member in members)
+    inputs = [image.pixels for image in pairs.inputs]
+    scale = task.interface.scale
+    try:
+        outputs = list(
+            restore_averaged(networks, inputs, scale=scale, device=bench.device, finish=task.finish)
+        )
+    except FloatingPointError as error:
+        raise ConfigError(f"teacher {name}: {error}: check its weights, or name another") from error
+    scores = task.measure(outputs, pairs, ssim=False)
     quality = value(scores, *bench.objective)
     assert quality is not None
     weights = [weights_of(network) for network in networks]
@@ -90,9 +92,7 @@ def _teacher(members: Sequence[_Member], bench: Bench) -> Teacher:
         {**member.source, "sha256": hashlib.sha256(content).hexdigest()}
         for member, content in zip(members, weights, strict=True)
     )
-    return Teacher(
-        " + ".join(m.name for m in members), TeacherSpec(bench.config.task, parts), quality, record
-    )
+    return Teacher(name, TeacherSpec(bench.config.task, parts), quality, record)
 
 
 def _member(spec: str, opened: Opened) -> _Member:

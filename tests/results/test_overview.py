@@ -252,6 +252,9 @@ def test_the_best_is_the_highest_quality_within_the_budget(staged: tuple[Store, 
     ):
         _ = none.best
     assert json.loads(as_json(none))["best"] is None
+    worthless = replace(found.front, members=tuple(p for p in found.front.members if p.cost > 0.5 * GIGA))
+    with pytest.raises(ValueError, match="no trial that costs so little beats bicubic: train longer"):
+        _ = replace(found, budget=(0.0, 0.5), front=worthless).best
 
 
 @pytest.mark.parametrize(("above", "number"), [(0.5, 7), (1.0, 7), (1.25, 5), (2.25, 0)])

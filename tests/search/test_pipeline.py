@@ -84,6 +84,24 @@ def test_all_stages_end_in_one_front_and_are_not_run_twice(
 
 
 @pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"teacher": "phoney:1"}, "no study 'phoney'"),
+        ({"teacher": f"{NAME}:3"}, "it has no weights"),
+        ({"recipe": "hinet"}, "a recipe whose stages have a 'patch' of 24 or less"),
+    ],
+)
+def test_a_teacher_or_recipe_that_cannot_be_used_costs_no_search(
+    opened: Opened, change: dict[str, str], message: str
+) -> None:
+    config = opened.bench.config
+    changed = config.model_copy(update={"distil": config.distil.model_copy(update=change)})
+    bench = replace(opened.bench, config=changed)
+    with pytest.raises(ValueError, match=message):
+        run_stages(replace(opened, bench=bench, pool=lambda: pytest.fail("searched first")))
+
+
+@pytest.mark.parametrize(
     ("said", "message"),
     [
         ({**LIMIT, "prune.criterion": "taylr"}, "unknown criterion 'taylr': did you mean 'taylor'"),
@@ -125,6 +143,10 @@ def test_targets_are_a_falling_ladder_below_the_networks_own_cost() -> None:
     assert section.targets(2.5) == (2, 1)
     assert section.targets(1.0) == ()
     assert resolve(LIMIT).prune.targets(4.0) == (3.0, 2.0)
+    assert resolve(LIMIT).prune.targets(4.0, limit=4.0) == (3.0, 2.0)
+    # A published network above the limit is first of all to be brought to it.
+    assert resolve(LIMIT).prune.targets(9.0, limit=4.0) == (4.0, 3.0, 2.0)
+    assert section.targets(2.5, limit=1.5) == (2, 1)
 
 
 def test_later_stages_may_be_changed_on_resuming_but_not_the_goal() -> None:

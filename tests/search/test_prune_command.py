@@ -56,6 +56,26 @@ def test_prune_says_what_it_cost_and_gave_and_what_comes_next(said: Said) -> Non
     assert "criterion taylor" in shown
 
 
+def test_a_pruned_networks_files_are_read_by_the_other_commands(said: Said) -> None:
+    (_, pruned) = json.loads(said("prune", NAME, "2", "--ratio", 0.5, "--json")[0])["trials"]
+    said("export", NAME, pruned["trial"], "-o", "p.safetensors")
+    said("export", NAME, pruned["trial"], "-o", "p.onnx")
+    profile = json.loads(said("profile", "p.json", "--task", "sr-x2", "--json")[0])
+    assert profile["total"]["gmacs"] == pytest.approx(pruned["gmacs"])
+    assert json.loads(said("profile", "p.json", "--json")[0])["architecture"]["topology"] == "pruned"
+    arguments = (
+        "--model",
+        "p.safetensors",
+        "--data",
+        Path("runs", NAME, "images/test/HR"),
+        "--runs",
+        0,
+        "--json",
+    )
+    found = json.loads(said("evaluate", *arguments)[0])
+    assert found["task"] == "sr-x2"
+
+
 def test_a_published_network_gets_a_study_that_goes_on(said: Said, tmp_path: Path) -> None:
     known = published("pan-x2")
     torch.manual_seed(0)
@@ -75,6 +95,8 @@ def test_a_published_network_gets_a_study_that_goes_on(said: Said, tmp_path: Pat
     assert [t["trial"] for t in other["trials"]] == [0, 2]
     text, _ = said("front", "pan-x2-1")
     assert "published" in text
+    with Store.open(tmp_path / "runs" / "pixelfront.db") as store:
+        assert store.study("pan-x2-1").state == "complete"
 
 
 BAD = {
@@ -85,6 +107,18 @@ BAD = {
     "target below": (
         ("prune", NAME, "2", "--to-gmacs", 1e-5),
         "what the smallest widths of trial 2 cost, 0.",
+    ),
+    "rounding too coarse": (
+        ("prune", NAME, "2", "--ratio", 0.5, "--round-to", 64),
+        "smallest widths in multiples of 64 of trial 2 cost",
+    ),
+    "published target above": (
+        ("prune", "--baseline", "rfdn", "--weights", "none.pth", "--to-gmacs", 50),
+        "isn't below what 'rfdn' costs, 27.03 GMACs",
+    ),
+    "published recovery": (
+        ("prune", "--baseline", "rfdn", "--weights", "none.pth", "--ratio", 0.5, "--recovery", "distil"),
+        "that recipe needs a teacher",
     ),
     "no target": (("prune", NAME, "2"), "one of --to-gmacs G and --ratio R, got neither"),
     "two targets": (("prune", NAME, "2", "--to-gmacs", 1, "--ratio", 0.5), "got both"),
@@ -151,6 +185,18 @@ BAD = {
     "run's criterion": (
         ("run", "--set", "max_gmacs=1", "--set", "prune.criterion=l3"),
         "unknown criterion 'l3'",
+    ),
+    "run's ladder": (
+        ("run", "--set", "max_gmacs=1", "--set", "prune.ratios=0.5"),
+        "prune.ratios: expected a list, as [A, B], got 0.5",
+    ),
+    "run's quality": (
+        ("run", "--set", "max_gmacs=1", "--set", "min_psnr=nan"),
+        "pixelfront: min_psnr: expected a quality in dB or a published network's name, got nan",
+    ),
+    "run's steps": (
+        ("run", "--set", "max_gmacs=1", "--set", "distil.steps=1"),
+        "recipe distil: expected at least 2 steps",
     ),
     "run of nothing": (("run", "--resume"), "--resume needs --study NAME"),
 }

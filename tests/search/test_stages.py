@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 
 from evaluators.recipe import Recipe
 from evaluators.recipe import Stage as TrainingStage
@@ -17,9 +19,10 @@ from evaluators.trial import Advanced, Failed, evaluate, score, weights_of
 from results.overview import overview
 from results.schema import Trial
 from results.store import Store
-from search.config import ConfigError
+from search.config import ConfigError, resolve
 from search.handing_over import score_on_test, trial_network
-from search.stages import InterruptedStage, Order, Plan, Stages, prune_all, recipe_of
+from search.prune import report
+from search.stages import InterruptedStage, Order, Plan, StageError, Stages, prune_all, recipe_of
 from search.studies import Opened, Place, open_study
 from search.teachers import find_teacher, trial_teacher
 from spaces.architecture import Architecture
@@ -35,10 +38,14 @@ TAUGHT = Recipe((TrainingStage(4, "l1", 1e-3, 2, 16, distil=0.5),), precision="f
 
 
 @pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Opened]:
+def place(tmp_path: Path) -> Place:
     with Store.open(tmp_path / "results.db") as store:
         fill(store, tmp_path)
-    place = Place(str(tmp_path / "results.db"), tmp_path / "runs")
+    return Place(str(tmp_path / "results.db"), tmp_path / "runs")
+
+
+@pytest.fixture
+def opened(place: Place) -> Iterator[Opened]:
     with open_study({}, place=place, study=NAME, resume=True, searching=False) as found:
         yield with_pool(found)
 
@@ -156,14 +163,22 @@ def test_an_interrupted_training_goes_on_from_its_rung(opened: Opened) -> None:
     assert starts[0] is not None
 
 
-def test_a_failed_training_is_on_record_and_tried_anew_by_the_next_run(opened: Opened) -> None:
+def test_a_failed_training_is_on_record_and_tried_anew_by_the_next_run(
+    opened: Opened, capsys: pytest.CaptureFixture[str]
+) -> None:
     parent = Stages(opened).chosen(str(CHEAP))
     failing = Stages(with_pool(opened, lambda job: iter([Failed("diverged")])))
     (failed,) = failing.train([Order(parent, SHORT)])
     assert (failed.state, failed.reason) == ("failed", "diverged")
+    (again,) = failing.train([Order(parent, SHORT)])
+    assert (again.state, made(again)["after_failure"]) == ("failed", failed.number)
+    with pytest.raises(StageError, match=f"trial {again.number} failed: diverged"):
+        report(failing, parent, [again], json=True)
+    record = json.loads(capsys.readouterr().out)
+    assert ([t["state"] for t in record["trials"]], record["next"]) == (["complete", "failed"], None)
     (found,) = Stages(opened).train([Order(parent, SHORT)])
     assert found.state == "complete"
-    assert made(found)["after_failure"] == failed.number
+    assert made(found)["after_failure"] == again.number
     assert Stages(opened).train([Order(parent, SHORT)]) == [found]
 
 
@@ -211,6 +226,49 @@ def test_a_published_network_starts_a_lineage(opened: Opened, tmp_path: Path) ->
     assert (found.stage, found.state, found.parent_id) == ("published", "complete", None)
     assert stages.publish("pan-x2", file) == found
     assert stages.gmacs(found) > 1
+
+
+def test_weights_that_are_not_finite_fail_and_fail_again(opened: Opened, tmp_path: Path) -> None:
+    known = published("pan-x2")
+    network = build(known.architecture, known.task)
+    next(network.parameters()).data.fill_(float("nan"))
+    file = tmp_path / "pan.safetensors"
+    file.write_bytes(weights_of(network))
+    for _ in range(2):
+        with pytest.raises(StageError, match="failed: the network's output is NaN"):
+            Stages(opened).publish("pan-x2", file)
+    assert [t.state for t in opened.store.trials(opened.study.id, stages=["published"])] == ["failed"]
+    with pytest.raises(ValueError, match="teacher pan-x2: the network's output is NaN: check its weights"):
+        find_teacher([f"pan-x2={file}"], opened)
+
+
+def test_workers_that_cannot_be_had_leave_no_trial(opened: Opened) -> None:
+    def none() -> Any:
+        raise ConfigError("no Ray cluster answers")
+
+    before = opened.store.trials(opened.study.id)
+    stages = Stages(replace(opened, pool=none))
+    with pytest.raises(ConfigError, match="no Ray cluster"):
+        stages.train([Order(stages.chosen(str(CHEAP)), SHORT)])
+    assert opened.store.trials(opened.study.id) == before
+
+
+def test_the_workers_of_one_command_are_not_the_studys(place: Place) -> None:
+    said = {"workers.ray_address": "nowhere:1", "workers.retries": 7}
+    with open_study(said, place=place, study=NAME, resume=True, searching=False) as opened:
+        assert opened.bench.config.workers.ray_address == "nowhere:1"
+        assert opened.study.config["workers"] == resolve({"max_gmacs": 1}).workers.model_dump(mode="json")
+
+
+def test_a_teacher_worse_than_the_student_is_told_of_once(
+    opened: Opened, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages = Stages(replace(opened, console=Console(width=160)))
+    parent = stages.chosen(str(DEAR))
+    teacher = replace(trial_teacher(parent, opened), quality=1.5)
+    for told in (1, 0):
+        stages.train([Order(parent, TAUGHT, teacher)])
+        assert capsys.readouterr().out.count(f"1.500 dB against {stages.quality(parent):.3f} dB") == told
 
 
 def test_targets_and_trials_that_cannot_be_are_refused(opened: Opened) -> None:
