@@ -99,6 +99,35 @@ def test_a_published_network_gets_a_study_that_goes_on(said: Said, tmp_path: Pat
         assert store.study("pan-x2-1").state == "complete"
 
 
+@pytest.mark.slow
+def test_a_pruned_trial_is_distilled_and_finetuned(said: Said) -> None:
+    _, pruned = json.loads(said("prune", NAME, 2, "--ratio", 0.6, "--json")[0])["trials"]
+    number = pruned["trial"]
+    teachers = ("--teacher", f"{NAME}:0", "--teacher", f"{NAME}:best")
+    arguments = (
+        "--steps",
+        6,
+        "--lambda",
+        0.7,
+        "--distance",
+        "l2",
+        "--features",
+        0.1,
+        "--workers",
+        1,
+        "--json",
+    )
+    distill = ("distill", "--student", f"{NAME}:{number}", *teachers, *arguments)
+    found = json.loads(said(*distill)[0])
+    assert [trial["stage"] for trial in found["trials"]] == ["prune", "distil"]
+    assert found["trials"][1]["parent"] == number
+    assert found["notes"][0].startswith(f"teacher {NAME}:0 + {NAME}:2: psnr_y ")
+    assert json.loads(said(*distill)[0]) == found  # the same again is the same trial
+    tuned = json.loads(said("finetune", NAME, number, "--steps", 6, "--workers", 1, "--json")[0])
+    assert tuned["trials"][1]["stage"] == "finetune"
+    assert tuned["next"] == f"pixelfront export {NAME} 8 -o {NAME}-8.onnx"
+
+
 BAD = {
     "target above": (
         ("prune", NAME, "2", "--to-gmacs", 50),

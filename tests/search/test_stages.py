@@ -21,7 +21,7 @@ from results.schema import Trial
 from results.store import Store
 from search.config import ConfigError, resolve
 from search.handing_over import score_on_test, trial_network
-from search.prune import report
+from search.prune import PruneOptions, prune_trial, report
 from search.stages import InterruptedStage, Order, Plan, StageError, Stages, prune_all, recipe_of
 from search.studies import Opened, Place, open_study
 from search.teachers import find_teacher, trial_teacher
@@ -214,6 +214,23 @@ def test_channels_at_zero_are_removed_for_free(opened: Opened) -> None:
     found = stages.remove_zero(trained)
     assert stages.gmacs(found) < stages.gmacs(parent)
     assert stages.quality(found) == pytest.approx(stages.quality(trained), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("weight", "stages_made"), [(1e-3, ["finetune", "prune", "prune"]), (200.0, ["finetune", "prune"])]
+)
+def test_sparse_training_comes_before_pruning_and_may_be_enough(
+    opened: Opened, weight: float, stages_made: list[str]
+) -> None:
+    stages = Stages(opened)
+    parent = stages.chosen(str(DEAR))
+    options = PruneOptions(ratio=0.7, criterion="l1", sparsity=weight, sparse_steps=6)
+    found = prune_trial(stages, parent, options)
+    assert [trial.stage for trial in found] == stages_made
+    assert made(found[0])["recipe"]["stage"][0]["sparsity"] == weight
+    assert stages.gmacs(found[-1]) <= 0.7 * stages.gmacs(parent)
+    if weight < 1:
+        assert stages.gmacs(found[-1]) > 0.995 * 0.7 * stages.gmacs(parent)
 
 
 def test_a_published_network_starts_a_lineage(opened: Opened, tmp_path: Path) -> None:
