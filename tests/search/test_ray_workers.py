@@ -38,7 +38,8 @@ def obeys(job: Any, data: Any) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def workers() -> Iterator[Workers]:
     pixels = np.full((500, 500), 2, dtype=np.uint8)
-    pool = Workers(obeys, {"pixels": pixels}, Resources(workers=2), object_store_bytes=100 * MEBIBYTE)
+    resources = Resources(workers=2)
+    pool = Workers(obeys, {"pixels": pixels}, resources, address="local", object_store_bytes=100 * MEBIBYTE)
     yield pool
     pool.stop()
 
