@@ -1,0 +1,1 @@
+"""The commands of ``pixelfront``, a file a group; what several of them share is in `search.commands.options`."""

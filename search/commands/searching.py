@@ -1,0 +1,470 @@
+"""Commands that make trials: search, run, prune, distill, finetune."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from search.commands.options import (
+    BUDGET,
+    PRUNE,
+    PUBLISHED,
+    RUNS,
+    SPACE,
+    TRAIN,
+    WHERE,
+    AllowNearDuplicates,
+    Convention,
+    Cpus,
+    Data,
+    DataLr,
+    Db,
+    Device,
+    Gpus,
+    Json,
+    NumberOfWorkers,
+    RayAddress,
+    Runs,
+    Settings,
+    SkipBadImages,
+    Steps,
+    StudyName,
+    Test,
+    TestLr,
+    Threads,
+    TrialName,
+    Val,
+    ValLr,
+    app,
+    console,
+    given,
+    place_of,
+    where_it_runs,
+)
+
+
+@app.command(rich_help_panel="Find")
+def search(
+    max_gmacs: Annotated[
+        float | None,
+        typer.Option(
+            "--max-gmacs", help="Hard limit on GMACs at the task's input size.", rich_help_panel=BUDGET
+        ),
+    ] = None,
+    gmacs: Annotated[
+        str | None,
+        typer.Option(
+            "--gmacs",
+            metavar="A:B",
+            help="A band of GMACs instead: widths are solved for. By name: ntire22-hdr-1, ntire22-hdr-2.",
+            rich_help_panel=BUDGET,
+        ),
+    ] = None,
+    convention: Convention = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            help="Architectures to train [default: 20, or no limit with --time].", rich_help_panel=BUDGET
+        ),
+    ] = None,
+    time: Annotated[
+        str | None,
+        typer.Option(
+            help="Wall time, e.g. 90s, 6m, 1h30m; whichever limit is first.", rich_help_panel=BUDGET
+        ),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="sr-x2 to sr-x4, denoise, deblur, derain, hdr, isp, rescale-x4, ... [default: sr-x4]."
+        ),
+    ] = None,
+    study: Annotated[str | None, typer.Option(help="Name of the study [default: TASK-NUMBER].")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with --study.")] = False,
+    config: Annotated[Path | None, typer.Option(help="A TOML file; flags override it.")] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="Who proposes architectures: tpe, nsga2, random, ... [default: tpe].")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="One seed, one sequence of architectures [default: 0].")
+    ] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(help="What is searched for, e.g. psnr_y, psnr_rgb, psnr_mu [default: the task's]."),
+    ] = None,
+    window: Annotated[
+        int | None,
+        typer.Option(
+            help="Trials asked for before the first is told; bounds the workers in use [default: 8]."
+        ),
+    ] = None,
+    space: Annotated[
+        str | None,
+        typer.Option(
+            help="A named space; 'pixelfront spaces' lists them [default: the task's].", rich_help_panel=SPACE
+        ),
+    ] = None,
+    blocks: Annotated[
+        str | None,
+        typer.Option(help="Block kinds, e.g. rfdb,ghost; see 'pixelfront blocks'.", rich_help_panel=SPACE),
+    ] = None,
+    widths: Annotated[
+        str | None, typer.Option(help="FIRST:LAST[:STEP] or a list A,B,C.", rich_help_panel=SPACE)
+    ] = None,
+    depths: Annotated[
+        str | None, typer.Option(help="FIRST:LAST[:STEP] or a list A,B,C.", rich_help_panel=SPACE)
+    ] = None,
+    upsamplers: Annotated[str | None, typer.Option(help="Upsampler kinds.", rich_help_panel=SPACE)] = None,
+    same_block: Annotated[
+        bool | None,
+        typer.Option("--same-block", help="One block kind for all positions.", rich_help_panel=SPACE),
+    ] = None,
+    data: Data = None,
+    data_lr: DataLr = None,
+    val: Val = None,
+    val_lr: ValLr = None,
+    test: Test = None,
+    test_lr: TestLr = None,
+    skip_bad_images: SkipBadImages = None,
+    allow_near_duplicates: AllowNearDuplicates = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Steps a trial [default: 1000].", rich_help_panel=TRAIN)
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Patches a step [default: 16].", rich_help_panel=TRAIN)
+    ] = None,
+    patch: Annotated[
+        int | None,
+        typer.Option(help="Side of an input patch in pixels [default: the task's].", rich_help_panel=TRAIN),
+    ] = None,
+    lr: Annotated[
+        float | None, typer.Option("--lr", help="Learning rate [default: 0.002].", rich_help_panel=TRAIN)
+    ] = None,
+    rungs: Annotated[
+        int | None,
+        typer.Option(help="Times that a trial is scored and saved [default: 4].", rich_help_panel=TRAIN),
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="auto, float32 or bfloat16.", rich_help_panel=TRAIN)
+    ] = None,
+    workers: NumberOfWorkers = None,
+    cpus: Cpus = None,
+    gpus: Gpus = None,
+    threads: Threads = None,
+    device: Device = None,
+    ray_address: RayAddress = None,
+    retries: Annotated[
+        int | None, typer.Option(help="Tries again after a lost worker [default: 2].", rich_help_panel=WHERE)
+    ] = None,
+    set_: Settings = None,
+    runs: Runs = RUNS,
+    db: Db = None,
+    no_finish: Annotated[
+        bool, typer.Option("--no-finish", help="No test scores, pictures and export at the end.")
+    ] = False,
+) -> None:
+    """Search for the Pareto front of PSNR against GMACs under a compute budget.
+
+    Ends with the front, front.png, a side-by-side picture and the winner as a checked ONNX file.
+    """
+    from search.config import load, settings
+    from search.run import run_search
+
+    flags: dict[str, Any] = {
+        "task": task,
+        "strategy": strategy,
+        "seed": seed,
+        "objective": objective,
+        "max_gmacs": max_gmacs,
+        "gmacs": gmacs,
+        "convention": convention,
+        "trials": trials,
+        "time": time,
+        "window": window,
+        "space.name": space,
+        "space.blocks": blocks,
+        "space.widths": widths,
+        "space.depths": depths,
+        "space.upsamplers": upsamplers,
+        "space.per_position": None if same_block is None else not same_block,
+        "data.train": data,
+        "data.train_inputs": data_lr,
+        "data.validation": val,
+        "data.validation_inputs": val_lr,
+        "data.test": test,
+        "data.test_inputs": test_lr,
+        "data.skip_bad_images": skip_bad_images,
+        "data.allow_near_duplicates": allow_near_duplicates,
+        "training.steps": steps,
+        "training.batch": batch,
+        "training.patch": patch,
+        "training.learning_rate": lr,
+        "training.rungs": rungs,
+        "training.precision": precision,
+        "workers.retries": retries,
+        **where_it_runs(workers, cpus, gpus, threads, device, ray_address),
+    }
+    run_search(
+        load(config, flags | settings(set_ or ())),
+        place=place_of(runs, db),
+        study=study,
+        resume=resume,
+        stem=config.stem if config else None,
+        console=console(),
+        finish=not no_finish,
+    )
+
+
+@app.command(rich_help_panel="Find")
+def run(
+    config: Annotated[Path | None, typer.Argument(help="A TOML file; with --resume the study's own.")] = None,
+    study: Annotated[str | None, typer.Option(help="Name of the study [default: FILE-NUMBER].")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with --study.")] = False,
+    workers: NumberOfWorkers = None,
+    set_: Settings = None,
+    runs: Runs = RUNS,
+    db: Db = None,
+) -> None:
+    """Search (or start from a published network), prune, distil, and hand over the winner of all of it.
+
+    Ends with one front over all stages, its pictures, and the winner as a checked ONNX file with its lineage.
+    """
+    from search.config import load, settings
+    from search.pipeline import run_pipeline
+
+    run_pipeline(
+        load(config, {"workers.number": workers} | settings(set_ or ())),
+        place=place_of(runs, db),
+        study=study,
+        resume=resume,
+        stem=config.stem if config else None,
+        console=console(),
+    )
+
+
+@app.command(rich_help_panel="Find")
+def prune(
+    study_name: Annotated[
+        str | None, typer.Argument(metavar="[STUDY", help="The study; 'pixelfront studies' lists them.")
+    ] = None,
+    trial: Annotated[str | None, typer.Argument(metavar="TRIAL]", help="Its number, or 'best'.")] = None,
+    to_gmacs: Annotated[
+        float | None,
+        typer.Option("--to-gmacs", help="What it may cost: reached from below.", rich_help_panel=BUDGET),
+    ] = None,
+    ratio: Annotated[
+        float | None, typer.Option(help="The same as a share of its own GMACs.", rich_help_panel=BUDGET)
+    ] = None,
+    convention: Convention = None,
+    criterion: Annotated[
+        str, typer.Option(help="How channels are ranked: l1, l2, fpgm or taylor.", rich_help_panel=PRUNE)
+    ] = "taylor",
+    round_to: Annotated[
+        int, typer.Option(help="Keep multiples of this many channels, for hardware.", rich_help_panel=PRUNE)
+    ] = 1,
+    iterations: Annotated[
+        int, typer.Option(help="Steps to the target, with a recovery after each.", rich_help_panel=PRUNE)
+    ] = 1,
+    recovery: Annotated[
+        str | None,
+        typer.Option(
+            help="Train it afterwards: a recipe's name or FILE.toml [default: not at all].",
+            rich_help_panel=PRUNE,
+        ),
+    ] = None,
+    recovery_steps: Annotated[
+        int | None, typer.Option(help="Its steps in all [default: the recipe's].", rich_help_panel=PRUNE)
+    ] = None,
+    sparsity: Annotated[
+        float | None,
+        typer.Option(
+            help="First train with a group lasso of this weight on channels, and remove what becomes zero.",
+            rich_help_panel=PRUNE,
+        ),
+    ] = None,
+    sparse_steps: Annotated[
+        int | None, typer.Option(help="Steps of that training.", rich_help_panel=PRUNE)
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            help="A published network instead, in a study of its own; 'pixelfront baselines' lists them.",
+            rich_help_panel=PUBLISHED,
+        ),
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="Its checkpoint.", rich_help_panel=PUBLISHED)] = None,
+    study: Annotated[
+        str | None,
+        typer.Option(help="Name of its study, new or not [default: NAME-NUMBER].", rich_help_panel=PUBLISHED),
+    ] = None,
+    data: Data = None,
+    data_lr: DataLr = None,
+    val: Val = None,
+    val_lr: ValLr = None,
+    test: Test = None,
+    test_lr: TestLr = None,
+    skip_bad_images: SkipBadImages = None,
+    allow_near_duplicates: AllowNearDuplicates = None,
+    workers: NumberOfWorkers = None,
+    cpus: Cpus = None,
+    gpus: Gpus = None,
+    threads: Threads = None,
+    device: Device = None,
+    ray_address: RayAddress = None,
+    set_: Settings = None,
+    json: Json = False,
+    runs: Runs = RUNS,
+    db: Db = None,
+) -> None:
+    """Prune a network's channels to a cost that is met from below, at most 0.5 % under.
+
+    Each step becomes a trial of the study. The same command again goes on where it was cut off.
+    """
+    from search.config import ConfigError, settings
+    from search.prune import PruneOptions, run_prune
+
+    if baseline is None and study is not None:
+        raise ConfigError("--study names the study of a --baseline; else give STUDY TRIAL")
+    said = {
+        "convention": convention,
+        "data.train": data,
+        "data.train_inputs": data_lr,
+        "data.validation": val,
+        "data.validation_inputs": val_lr,
+        "data.test": test,
+        "data.test_inputs": test_lr,
+        "data.skip_bad_images": skip_bad_images,
+        "data.allow_near_duplicates": allow_near_duplicates,
+        **where_it_runs(workers, cpus, gpus, threads, device, ray_address),
+    }
+    run_prune(
+        PruneOptions(
+            to_gmacs=to_gmacs,
+            ratio=ratio,
+            criterion=criterion,
+            round_to=round_to,
+            iterations=iterations,
+            recovery=recovery,
+            recovery_steps=recovery_steps,
+            sparsity=sparsity,
+            sparse_steps=sparse_steps,
+        ),
+        place=place_of(runs, db),
+        console=Console(stderr=True) if json else console(),
+        said=given(said | settings(set_ or ())),
+        study=study if baseline else study_name,
+        trial=trial,
+        baseline=baseline,
+        weights=weights,
+        json=json,
+    )
+
+
+@app.command(rich_help_panel="Find")
+def distill(
+    student: Annotated[
+        str, typer.Option(metavar="STUDY:TRIAL", help="The network to train on, by its trial or 'best'.")
+    ],
+    teacher: Annotated[
+        list[str],
+        typer.Option(
+            metavar="TEACHER",
+            help="STUDY:TRIAL, a published NAME=WEIGHTS, or an exported FILE.safetensors. Several are averaged.",
+        ),
+    ],
+    recipe: Annotated[
+        str, typer.Option(help="A recipe's name or FILE.toml.", rich_help_panel=TRAIN)
+    ] = "distil",
+    steps: Steps = None,
+    weight: Annotated[
+        float | None,
+        typer.Option(
+            "--lambda",
+            help="Share of the teacher in the loss, 0 to 1; the rest is the target's [default: the recipe's].",
+            rich_help_panel=TRAIN,
+        ),
+    ] = None,
+    distance: Annotated[
+        str | None,
+        typer.Option(
+            help="Of both parts of the loss: l1 or l2 [default: the recipe's].", rich_help_panel=TRAIN
+        ),
+    ] = None,
+    features: Annotated[
+        float | None,
+        typer.Option(help="Weight of feature matching [default: the recipe's].", rich_help_panel=TRAIN),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the teacher's outputs [default: the study's own, unless they take over 1 GiB].",
+            rich_help_panel=TRAIN,
+        ),
+    ] = None,
+    workers: NumberOfWorkers = None,
+    cpus: Cpus = None,
+    gpus: Gpus = None,
+    threads: Threads = None,
+    device: Device = None,
+    ray_address: RayAddress = None,
+    set_: Settings = None,
+    json: Json = False,
+    runs: Runs = RUNS,
+    db: Db = None,
+) -> None:
+    """Train a trial's network with a teacher: LAMBDA ||student - teacher|| + (1 - LAMBDA) ||student - target||.
+
+    The result is a new trial. The same command again goes on where it was cut off.
+    """
+    from search.config import settings
+    from search.distill import TrainOptions, run_distill
+
+    run_distill(
+        student,
+        teacher,
+        TrainOptions(recipe, steps, weight, distance, features, cache),
+        place=place_of(runs, db),
+        console=Console(stderr=True) if json else console(),
+        said=given(where_it_runs(workers, cpus, gpus, threads, device, ray_address) | settings(set_ or ())),
+        json=json,
+    )
+
+
+@app.command(rich_help_panel="Find")
+def finetune(
+    study: StudyName,
+    trial: TrialName,
+    recipe: Annotated[
+        str, typer.Option(help="A recipe's name or FILE.toml.", rich_help_panel=TRAIN)
+    ] = "finetune",
+    steps: Steps = None,
+    workers: NumberOfWorkers = None,
+    cpus: Cpus = None,
+    gpus: Gpus = None,
+    threads: Threads = None,
+    device: Device = None,
+    ray_address: RayAddress = None,
+    set_: Settings = None,
+    json: Json = False,
+    runs: Runs = RUNS,
+    db: Db = None,
+) -> None:
+    """Train a trial's network on without a teacher: recovery after pruning, or a longer schedule for a winner.
+
+    The result is a new trial. The same command again goes on where it was cut off.
+    """
+    from search.config import settings
+    from search.distill import TrainOptions, run_distill
+
+    run_distill(
+        f"{study}:{trial}",
+        (),
+        TrainOptions(recipe, steps),
+        place=place_of(runs, db),
+        console=Console(stderr=True) if json else console(),
+        said=given(where_it_runs(workers, cpus, gpus, threads, device, ray_address) | settings(set_ or ())),
+        json=json,
+    )
