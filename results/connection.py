@@ -56,7 +56,9 @@ class StudyExists(ValueError):  # noqa: N818
         )
 
 
-def connect(url_or_path: str | Path, *, create: bool, timeout_s: float) -> tuple[Engine, str]:
+def connect(
+    url_or_path: str | Path, *, create: bool, timeout_s: float, read_only: bool = False
+) -> tuple[Engine, str]:
     """An engine on a database whose schema is current, and how messages name the place.
 
     Arguments and errors as for ``Store.open``.
@@ -68,6 +70,8 @@ def connect(url_or_path: str | Path, *, create: bool, timeout_s: float) -> tuple
         engine = _engine(url, timeout_s, create=create)
         try:
             _migrate(engine, place, create=create)
+            if read_only:  # after an older store was upgraded, as every reader does
+                _forbid_writing(engine)
         except BaseException:
             engine.dispose()
             raise
@@ -146,6 +150,19 @@ def _engine(url: URL, timeout_s: float, *, create: bool) -> Engine:
     engine = create_engine(url, connect_args={"timeout": timeout_s})
     _configure_sqlite(engine)
     return engine
+
+
+def _forbid_writing(engine: Engine) -> None:
+    """Has the database itself refuse every write, on each connection from now on."""
+    sqlite = engine.dialect.name == "sqlite"
+    setting = "PRAGMA query_only = ON" if sqlite else "SET SESSION default_transaction_read_only = on"
+    engine.dispose()
+
+    @event.listens_for(engine, "connect")
+    def connected(connection: Any, _record: object) -> None:
+        connection.execute(setting)
+        if not sqlite:
+            connection.commit()
 
 
 def _archived(path: Path) -> bool:

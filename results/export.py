@@ -233,14 +233,14 @@ def _write_onnx(network: Network, architecture: Architecture, task: Task, path: 
             external_data=False,
             verbose=False,
         )
-    _tidy(path, architecture, task)
+    _tidy(path, architecture, task, SizeRequirements(low, network.size_requirements.multiple_of))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
     return lambda image: torch.from_numpy(np.asarray(session.run(None, {"image": image.numpy()})[0]))
 
 
-def _tidy(path: Path, architecture: Architecture, task: Task) -> None:
+def _tidy(path: Path, architecture: Architecture, task: Task, sizes: SizeRequirements) -> None:
     """Drop the exporter's notes on every node (source lines, local paths); say what the network is."""
     model = onnx.load(path)
     for node in model.graph.node:
@@ -248,7 +248,13 @@ def _tidy(path: Path, architecture: Architecture, task: Task) -> None:
         node.doc_string = ""
     for proto in (model.graph, *model.graph.input, *model.graph.output, *model.graph.value_info):
         del proto.metadata_props[:]
-    notes = {"architecture": architecture.to_json(), "task": task.name, "scale": str(task.scale)}
+    notes = {
+        "architecture": architecture.to_json(),
+        "task": task.name,
+        "scale": str(task.scale),
+        "minimum_size": str(sizes.minimum),
+        "multiple_of": str(sizes.multiple_of),
+    }
     onnx.helper.set_model_props(model, notes)
     onnx.save(model, path)
 

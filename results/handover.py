@@ -1,46 +1,17 @@
-"""Takes trained trials out of a study: their weights, verified, and exported files with model cards."""
+"""Hands trained trials over: exported files with model cards."""
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
+from results.artifacts import weights_path
 from results.card import model_card
 from results.export import CARD_SUFFIX, Exported, Format, check_output, export, load_network
 from results.schema import Artifact, Study, Trial
 from results.store import Store
 from spaces.architecture import Architecture
 from spaces.task import Task
-
-
-def weights_path(store: Store, trial: Trial, *, folder: Path = Path()) -> Path:
-    """Where a complete trial's weights are.
-
-    Args:
-        folder: The study's folder, which recorded paths are relative to, so that it may be moved.
-
-    Raises: ValueError: if it has none, or the file isn't what was recorded.
-    """
-    found = store.artifacts(trial.id, kind="weights")
-    if not found:
-        reason = f" ({trial.reason})" if trial.reason else ""
-        raise ValueError(f"trial {trial.number} is {trial.state}{reason}: it has no weights")
-    return verified(found[-1], folder=folder)
-
-
-def verified(artifact: Artifact, *, folder: Path = Path()) -> Path:
-    """The artifact's path, in the study's folder where it isn't absolute.
-
-    Raises: ValueError: if the file is missing or has changed since it was recorded.
-    """
-    path = folder / artifact.path
-    if not path.exists():
-        raise ValueError(
-            f"{artifact.kind} {path} is missing; does --runs name the folder of the studies' files?"
-        )
-    if hashlib.sha256(path.read_bytes()).hexdigest() != artifact.sha256:
-        raise ValueError(f"{artifact.kind} {path} has changed since it was recorded (SHA-256 differs)")
-    return path
 
 
 def export_trial(
@@ -61,11 +32,23 @@ def export_trial(
         ValueError: if the trial has no weights, or they aren't what was recorded.
     """
     check_output(path)
-    architecture = Architecture.from_json(trial.architecture)
-    network = load_network(architecture, task, weights_path(store, trial, folder=folder))
-    exported = export(network, architecture, task, path, form)
-    card = path.with_name(path.name + CARD_SUFFIX)
-    lineage = store.lineage(trial.id)
-    card.write_text(model_card(study, trial, exported, trial.measurements, lineage=lineage))
+    weights = weights_path(store, trial, folder=folder)
+    exported, card = export_with_card(study, store.lineage(trial.id), task, weights, path, form)
     store.add_artifact(trial.id, Artifact(form, str(path.resolve()), exported.sha256, exported.bytes))
+    return exported, card
+
+
+def export_with_card(
+    study: Study, lineage: Sequence[Trial], task: Task, weights: Path, path: Path, form: Format
+) -> tuple[Exported, Path]:
+    """As ``export_trial`` for the last trial of its lineage, putting nothing on record.
+
+    Args:
+        weights: The trial's, verified.
+    """
+    trial = lineage[-1]
+    architecture = Architecture.from_json(trial.architecture)
+    exported = export(load_network(architecture, task, weights), architecture, task, path, form)
+    card = path.with_name(path.name + CARD_SUFFIX)
+    card.write_text(model_card(study, trial, exported, trial.measurements, lineage=lineage))
     return exported, card

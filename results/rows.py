@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, case, delete, func, insert, select
+from sqlalchemy import Connection, Select, bindparam, case, delete, func, insert, select, update
 
 from results.schema import (
     Artifact,
@@ -39,6 +39,14 @@ INSERT_MEASUREMENT = insert(MeasurementRow)
 INSERT_ARTIFACT = insert(ArtifactRow)
 INSERT_ASK = insert(AskRow)
 INSERT_RUNG = insert(RungRow)
+COUNT_WRITE = (
+    update(StudyRow)
+    .where(StudyRow.id == bindparam("study"))
+    .values(revision=StudyRow.revision + 1)
+    .returning(StudyRow.revision)
+)
+OWNER = select(TrialRow.study_id).where(TrialRow.id == bindparam("trial"))
+STAMP_TRIAL = update(TrialRow).where(TrialRow.id == bindparam("trial")).values(revision=bindparam("stamp"))
 
 
 def now() -> datetime:
@@ -131,6 +139,20 @@ def insert_rung(connection: Connection, rung: Rung) -> None:
     insert_measurements(connection, rung.trial_id, rung.step, rung.measurements)
 
 
+def count_write(connection: Connection, study_id: int) -> int:
+    """Makes the study's revision one more, and returns it; on a server its row stays locked until the commit.
+
+    So who sees a revision sees all that was written under it and those before.
+    """
+    return connection.scalar(COUNT_WRITE, {"study": study_id}) or 0
+
+
+def stamp_trial(connection: Connection, trial_id: int) -> None:
+    """Counts a write to the trial's study, and notes its revision on the trial."""
+    stamp = count_write(connection, connection.scalar(OWNER, {"trial": trial_id}) or 0)
+    connection.execute(STAMP_TRIAL, {"trial": trial_id, "stamp": stamp})
+
+
 def next_number(study_id: int) -> Select:
     return select(func.coalesce(func.max(TrialRow.number) + 1, 0)).where(TrialRow.study_id == study_id)
 
@@ -172,12 +194,12 @@ def load_trials(connection: Connection, chosen: Select) -> tuple[Trial, ...]:
     return tuple(to_trial(row._mapping, found[row.id]) for row in rows)
 
 
-def load_rungs(connection: Connection, study_id: int, trial_id: int | None) -> tuple[Rung, ...]:
-    """Learning curves by trial and step, of all trials or one."""
+def load_rungs(connection: Connection, study_id: int, trial_ids: Sequence[int] | None) -> tuple[Rung, ...]:
+    """Learning curves by trial and step, of all trials or some."""
     columns = (RungRow.trial_id, RungRow.step, RungRow.attempt, RungRow.loss, RungRow.seconds)
     ids = select(TrialRow.id).where(TrialRow.study_id == study_id)
-    if trial_id is not None:
-        ids = ids.where(TrialRow.id == trial_id)
+    if trial_ids is not None:
+        ids = ids.where(TrialRow.id.in_(trial_ids))
     chosen = select(*columns).where(RungRow.trial_id.in_(ids)).order_by(RungRow.trial_id, RungRow.step)
     at_step = _measurements().where(MeasurementRow.step.is_not(None), MeasurementRow.trial_id.in_(ids))
     rows = connection.execute(chosen).all()
@@ -185,6 +207,22 @@ def load_rungs(connection: Connection, study_id: int, trial_id: int | None) -> t
     for owner, step, *values in connection.execute(at_step):
         found[owner, step].append(Measurement(*values))
     return tuple(Rung(*row, measurements=tuple(found[row.trial_id, row.step])) for row in rows)
+
+
+def load_failures(connection: Connection, study_id: int, most: int) -> list[dict[str, Any]]:
+    """The last failed trials: number, stage, architecture, reason and when; the last one first."""
+    row = TrialRow
+    chosen = select(row.number, row.stage, row.architecture, row.reason, row.finished_at.label("at"))
+    failed = chosen.where(row.study_id == study_id, row.state == "failed").order_by(row.number.desc())
+    return [dict(found._mapping) for found in connection.execute(failed.limit(most))]
+
+
+def load_files(connection: Connection, trial_id: int) -> list[dict[str, Any]]:
+    """A trial's artifacts with their ids, oldest first."""
+    row = ArtifactRow
+    columns = (row.id, row.kind, row.path, row.sha256, row.bytes, row.created_at)
+    chosen = select(*columns).where(row.trial_id == trial_id).order_by(row.id)
+    return [dict(found._mapping) for found in connection.execute(chosen)]
 
 
 def load_asks(connection: Connection, study_id: int) -> tuple[Ask, ...]:
@@ -204,6 +242,19 @@ def load_artifacts(connection: Connection, trial_id: int, kind: str | None) -> t
     if kind is not None:
         query = query.where(ArtifactRow.kind == kind)
     return tuple(Artifact(*row) for row in connection.execute(query))
+
+
+def load_file(connection: Connection, artifact_id: int) -> tuple[str, Artifact] | None:
+    """The name of the study that an artifact is of, and the artifact; None if there is none with this id."""
+    columns = (StudyRow.name, ArtifactRow.kind, ArtifactRow.path, ArtifactRow.sha256, ArtifactRow.bytes)
+    query = (
+        select(*columns)
+        .join(TrialRow, TrialRow.id == ArtifactRow.trial_id)
+        .join(StudyRow, StudyRow.id == TrialRow.study_id)
+        .where(ArtifactRow.id == artifact_id)
+    )
+    row = connection.execute(query).one_or_none()
+    return None if row is None else (row.name, Artifact(*row[1:]))
 
 
 def load_summaries(connection: Connection) -> tuple[StudySummary, ...]:

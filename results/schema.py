@@ -7,7 +7,7 @@ and never change behind the reader's back.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -30,7 +30,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from spaces.measurement import Measurement
 
-SCHEMA_VERSION = "0002"
+SCHEMA_VERSION = "0003"
 """Head of results/migrations/versions. A constant, so that opening a store needs no alembic."""
 
 StudyState = Literal["running", "paused", "complete", "failed"]
@@ -64,7 +64,11 @@ class Base(DeclarativeBase):
 
 
 class StudyRow(Base):
-    """One search and everything needed to refuse or repeat it."""
+    """One search and everything needed to refuse or repeat it.
+
+    ``revision`` grows with every write to the study or to anything of it, so that a reader finds out with one row
+    whether something is new.
+    """
 
     __tablename__ = "studies"
     __table_args__ = (
@@ -87,10 +91,16 @@ class StudyRow(Base):
     environment: Mapped[str] = mapped_column(Text)
     state: Mapped[str] = mapped_column(String(16))
     finished_at: Mapped[datetime | None]
+    # With a default of the database's, as all columns that came later: an older pixelfront may be writing while this
+    # one upgrades the store.
+    revision: Mapped[int] = mapped_column(BigInteger, server_default="1")
 
 
 class TrialRow(Base):
-    """One architecture at one stage; a study never has it there twice with the same origin."""
+    """One architecture at one stage; a study never has it there twice with the same origin.
+
+    ``revision`` is the study's at the last write to the trial, its rungs, measurements or files.
+    """
 
     __tablename__ = "trials"
     __table_args__ = (
@@ -98,6 +108,7 @@ class TrialRow(Base):
         UniqueConstraint("study_id", "stage", "digest", "variant", name="uq_trials_variant"),
         CheckConstraint("state IN ('waiting', 'running', 'complete', 'failed')", name="ck_trials_state"),
         Index("ix_trials_parent", "parent_id"),
+        Index("ix_trials_revision", "study_id", "revision"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -117,8 +128,8 @@ class TrialRow(Base):
     finished_at: Mapped[datetime | None]
     seconds: Mapped[float | None]
     origin: Mapped[str | None] = mapped_column(Text)
-    # With a default of the database's: an older pixelfront may be writing while this one upgrades the store.
     variant: Mapped[str] = mapped_column(String(64), server_default="")
+    revision: Mapped[int] = mapped_column(BigInteger, server_default="1")
 
 
 class AskRow(Base):
@@ -210,7 +221,11 @@ class ArtifactRow(Base):
 
 @dataclass(frozen=True)
 class Study:
-    """A search; ``space``, ``data``, ``config`` and ``environment`` are decoded JSON."""
+    """A search; ``space``, ``data``, ``config`` and ``environment`` are decoded JSON.
+
+    Attributes:
+        revision: As it was when this was read: how often the study had been written to.
+    """
 
     id: int
     name: str
@@ -227,6 +242,7 @@ class Study:
     environment: Any
     state: StudyState
     finished_at: datetime | None
+    revision: int = field(default=1, compare=False)
 
 
 @dataclass(frozen=True)
@@ -260,6 +276,7 @@ class Trial:
         origin: How it was made (criterion, target, recipe, teacher, ...), decoded; None where a strategy asked for it.
         variant: Tells trials of one architecture and stage apart, see `results.rows.variant_of`.
         measurements: The final ones, in the order of recording; costs are there from the beginning.
+        revision: The study's at the last write to this trial.
     """
 
     id: int
@@ -281,6 +298,7 @@ class Trial:
     origin: dict[str, Any] | None
     variant: str
     measurements: tuple[Measurement, ...]
+    revision: int = field(default=1, compare=False)
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from sqlalchemy import Connection, Engine, Select, insert, select, update
+from sqlalchemy import Connection, Engine, Select, func, insert, select, update
 
-from results import rows
+from results import changes, rows
+from results.changes import Changes
 from results.connection import StoreError, StudyExists, UnknownStudy, connect, explained
 from results.rows import check_finite, encode, now
 from results.schema import (
     Artifact,
     Ask,
+    AskRow,
     Rung,
     Stage,
     Study,
@@ -54,18 +56,26 @@ class Store:
         self._reader = engine if sqlite else engine.execution_options(isolation_level="REPEATABLE READ")
 
     @classmethod
-    def open(cls, url_or_path: str | Path, *, create: bool = True, timeout_s: float = 10.0) -> Self:
+    def open(
+        cls,
+        url_or_path: str | Path,
+        *,
+        create: bool = True,
+        timeout_s: float = 10.0,
+        read_only: bool = False,
+    ) -> Self:
         """Opens a store, creating it and upgrading an older schema.
 
         Args:
             url_or_path: A SQLAlchemy URL, or the path of a SQLite file, whose folder is created.
             create: False for readers: a store that does not exist is an error.
             timeout_s: How long to wait for another writer's lock, or for the server.
+            read_only: The database refuses every write through this store; for those that only look.
 
         Raises: StoreError: if it can't be reached, doesn't exist (with ``create=False``), isn't ours,
             or was made by a newer pixelfront.
         """
-        return cls(*connect(url_or_path, create=create, timeout_s=timeout_s))
+        return cls(*connect(url_or_path, create=create, timeout_s=timeout_s, read_only=read_only))
 
     def close(self) -> None:
         """Closes every connection; the last one of a SQLite store folds the WAL into the file."""
@@ -139,6 +149,30 @@ class Store:
         with self._read() as connection:
             return rows.load_summaries(connection)
 
+    def study_records(self) -> tuple[Study, ...]:
+        """Every study without its counts, which take a look at all trials; oldest first."""
+        with self._read() as connection:
+            found = connection.execute(select(StudyRow.__table__).order_by(StudyRow.id)).all()
+        return tuple(rows.to_study(row._mapping) for row in found)
+
+    def revisions(self) -> dict[int, int]:
+        """Revision of every study by its id, for who watches them."""
+        with self._read() as connection:
+            return {
+                each.id: each.revision for each in connection.execute(select(StudyRow.id, StudyRow.revision))
+            }
+
+    def revision(self, study_id: int) -> int:
+        """How often the study, or anything of it, has been written to: the same number means that nothing is new.
+
+        Raises: StoreError: if there is no such study.
+        """
+        with self._read() as connection:
+            found = connection.scalar(select(StudyRow.revision).where(StudyRow.id == study_id))
+        if found is None:
+            raise StoreError(f"{self.place}: no study has id {study_id}")
+        return found
+
     def set_study_state(self, study_id: int, state: StudyState) -> None:
         """Any state may follow any other; ``finished_at`` is kept for complete and failed only.
 
@@ -159,6 +193,7 @@ class Store:
             change = update(StudyRow).where(StudyRow.id == study_id).values(values)
             if connection.execute(change).rowcount == 0:
                 raise StoreError(f"{self.place}: no study has id {study_id}")
+            rows.count_write(connection, study_id)
 
     # What the strategy proposed
 
@@ -183,11 +218,19 @@ class Store:
             )
         with self._write(f"record ask {number}") as connection:
             rows.insert_ask(connection, study_id, number, encode(genotype), outcome, trial_id, reason)
+            rows.count_write(connection, study_id)
 
     def asks(self, study_id: int) -> tuple[Ask, ...]:
         """Every question of the study, by number."""
         with self._read() as connection:
             return rows.load_asks(connection, study_id)
+
+    def count_asks(self, study_id: int) -> dict[str, int]:
+        """How many questions there were by what became of them; only outcomes that occur."""
+        counted = select(AskRow.outcome, func.count()).where(AskRow.study_id == study_id)
+        with self._read() as connection:
+            found = connection.execute(counted.group_by(AskRow.outcome)).all()
+        return {outcome: n for outcome, n in found}  # noqa: C416
 
     # Trials
 
@@ -230,6 +273,7 @@ class Store:
         with self._write(f"add architecture {digest}") as connection:
             if parent_id is not None:
                 self._check_parent(connection, study_id, parent_id)
+            row["revision"] = rows.count_write(connection, study_id)
             row["number"] = connection.scalar(rows.next_number(study_id))
             row["id"] = connection.execute(rows.INSERT_TRIAL, row).inserted_primary_key[0]  # type: ignore[index]
             rows.insert_measurements(connection, row["id"], None, measurements)
@@ -278,6 +322,7 @@ class Store:
                 raise self._illegal(found and found.state, trial_id, ("running",), "given a rung")
             rung = Rung(trial_id, step, found.attempts, loss, seconds, tuple(measurements))
             rows.insert_rung(connection, rung)
+            rows.stamp_trial(connection, trial_id)
 
     def finish_trial(
         self,
@@ -313,6 +358,7 @@ class Store:
             if state != "complete":
                 raise self._illegal(state, trial_id, ("complete",), "measured again")
             rows.insert_measurements(connection, trial_id, None, measurements)
+            rows.stamp_trial(connection, trial_id)
 
     def fail_trial(self, trial_id: int, reason: str, *, seconds: float | None = None) -> None:
         """From waiting or running to failed, with the reason and no score.
@@ -345,6 +391,7 @@ class Store:
         if connection.execute(change.values({"state": target, **values})).rowcount == 0:
             state = connection.scalar(select(TrialRow.state).where(TrialRow.id == trial_id))
             raise self._illegal(state, trial_id, sources, f"set to {target}")
+        rows.stamp_trial(connection, trial_id)
 
     def _illegal(
         self, state: str | None, trial_id: int, sources: Iterable[TrialState], verb: str
@@ -385,6 +432,16 @@ class Store:
             raise ValueError(f"{self.place}: the study has no trial {number}; {listing}")
         return found[0]
 
+    def numbered_trials(self, study_id: int, numbers: Sequence[int]) -> tuple[Trial, ...]:
+        """The study's trials of these numbers (at most a few thousand), by number."""
+        chosen = select(TrialRow.__table__).where(TrialRow.study_id == study_id, TrialRow.number.in_(numbers))
+        return self._load(chosen.order_by(TrialRow.number))
+
+    def failures(self, study_id: int, *, most: int) -> list[dict[str, Any]]:
+        """The last failed trials, see `results.rows.load_failures`."""
+        with self._read() as connection:
+            return rows.load_failures(connection, study_id, most)
+
     def find_trial(self, study_id: int, stage: Stage, variant: str) -> Trial | None:
         """The trial that was made in this way, a digest of `results.rows.variant_of`; None if there is none."""
         key = {"study_id": study_id, "stage": stage, "variant": variant}
@@ -409,19 +466,49 @@ class Store:
         with self._read() as connection:
             return rows.load_trials(connection, chosen)
 
+    # What is new, in bulk
+
+    def changed_values(self, study_id: int, *, since: int = 0) -> Changes:
+        """Trials written to after the revision, see `results.changes.load_values`; 0 gives all of them."""
+        with self._read() as connection:
+            return changes.load_values(connection, study_id, since)
+
+    def changed_architectures(self, study_id: int, *, since: int = 0) -> Changes:
+        """Theirs, see `results.changes.load_architectures`."""
+        with self._read() as connection:
+            return changes.load_architectures(connection, study_id, since)
+
+    def changed_times(self, study_id: int, *, since: int = 0) -> Changes:
+        """Theirs, see `results.changes.load_times`."""
+        with self._read() as connection:
+            return changes.load_times(connection, study_id, since)
+
     # Learning curves and files
 
-    def rungs(self, study_id: int, *, trial_id: int | None = None) -> tuple[Rung, ...]:
-        """Learning curves of a study, or of one of its trials, by trial and step."""
+    def rungs(
+        self, study_id: int, *, trial_id: int | None = None, trial_ids: Sequence[int] | None = None
+    ) -> tuple[Rung, ...]:
+        """Learning curves of a study, or of one or some of its trials, by trial and step."""
         with self._read() as connection:
-            return rows.load_rungs(connection, study_id, trial_id)
+            return rows.load_rungs(connection, study_id, trial_ids if trial_id is None else [trial_id])
 
     def add_artifact(self, trial_id: int, artifact: Artifact) -> None:
         """Records a file of a trial in any state; the file itself is the caller's."""
         with self._write(f"add a {artifact.kind} of trial {trial_id}") as connection:
             rows.insert_artifacts(connection, trial_id, [artifact])
+            rows.stamp_trial(connection, trial_id)
+
+    def files(self, trial_id: int) -> list[dict[str, Any]]:
+        """Files of a trial with their ids, which `file` takes, and times, oldest first."""
+        with self._read() as connection:
+            return rows.load_files(connection, trial_id)
 
     def artifacts(self, trial_id: int, *, kind: str | None = None) -> tuple[Artifact, ...]:
         """Files of a trial, oldest first."""
         with self._read() as connection:
             return rows.load_artifacts(connection, trial_id, kind)
+
+    def file(self, artifact_id: int) -> tuple[str, Artifact] | None:
+        """The name of the study that an artifact is of, and the artifact; None if there is none with this id."""
+        with self._read() as connection:
+            return rows.load_file(connection, artifact_id)

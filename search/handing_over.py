@@ -7,9 +7,10 @@ from pathlib import Path
 
 from evaluators.restoration import restore
 from evaluators.trial import score
+from results.artifacts import weights_path
 from results.export import load_network
 from results.figures import save_front_figure
-from results.handover import export_trial, weights_path
+from results.handover import export_trial
 from results.overview import Overview, overview
 from results.pictures import save_comparison
 from results.schema import Trial

@@ -17,9 +17,9 @@ from evaluators.runtime import device_name
 from evaluators.tasks import RestorationTask, get_task
 from evaluators.tensors import to_tensor
 from evaluators.trial import TrialData
+from results.artifacts import weights_path
 from results.card import Int8, model_card
 from results.export import ARCHITECTURE_SUFFIX, CARD_SUFFIX, Exported, Run, check_output, export, load_network
-from results.handover import weights_path
 from results.quantisation import Quantised, check_request, latencies_ms, open_onnx, quantise
 from results.schema import Artifact, Study, Trial
 from results.store import Store

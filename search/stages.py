@@ -22,7 +22,7 @@ from evaluators.pruning import PrunedNetwork, prune, remove_zero, smallest
 from evaluators.recipe import Recipe, load_recipe
 from evaluators.tasks import get_task
 from evaluators.trial import Job, score, weights_of
-from results.handover import weights_path
+from results.artifacts import weights_path
 from results.overview import GIGA, cost_key, find_trial, value
 from results.rows import variant_of
 from results.schema import Stage as StageName

@@ -12,8 +12,8 @@ from typing import Any
 from evaluators.distillation import TeacherSpec
 from evaluators.ensemble import restore_averaged
 from evaluators.trial import weights_of
+from results.artifacts import weights_path
 from results.export import load_network
-from results.handover import weights_path
 from results.overview import find_trial, value
 from results.schema import Trial
 from results.store import Store
@@ -126,6 +126,7 @@ def _exported(path: Path, bench: Bench) -> _Member:
     if task != bench.config.task:
         raise ConfigError(_other_task(str(path), task, bench))
     assert member.network is not None
+    assert member.architecture is not None
     return _Member(member.name, member.network, member.architecture, {"file": path.name})
 
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from results.artifacts import verified, weights_path
 from results.export import Format, load_network
-from results.handover import export_trial, verified, weights_path
+from results.handover import export_trial
 from results.schema import Artifact, Trial
 from results.store import Store
 from spaces.architecture import Architecture

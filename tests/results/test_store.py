@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
@@ -141,6 +141,72 @@ def file(tmp_path) -> Path:
 
 class TestContract:
     """What every database must do alike."""
+
+    def test_every_write_counts_and_marks_its_trial(self, store):
+        study = new_study(store)
+        other = new_study(store, "other")
+        trial, second = new_trial(store, study, 0), new_trial(store, study, 1)
+        writes = (
+            lambda: store.start_trial(trial.id),
+            lambda: store.requeue_trial(trial.id),
+            lambda: store.start_trial(trial.id),
+            lambda: store.add_rung(trial.id, 10, 0.5, 1.0, [psnr(20.0)]),
+            lambda: store.finish_trial(trial.id, [psnr(21.0)], seconds=1.0),
+            lambda: store.add_measurements(trial.id, [replace(psnr(22.0), name="ssim")]),
+            lambda: store.add_artifact(trial.id, WEIGHTS),
+        )
+        revision = store.revision(study.id)
+        for number, write in enumerate(writes, 1):
+            write()
+            assert store.revision(study.id) == store.trial(study.id, 0).revision == revision + number
+        store.record_ask(study.id, 2, [2], "rejected", reason="too dear")
+        store.set_config(study.id, {})
+        store.set_study_state(study.id, "complete")
+        assert store.revision(study.id) == store.study("mobile-x4").revision == revision + len(writes) + 3
+        assert store.trial(study.id, 1).revision == second.revision == revision
+        assert store.revisions() == {study.id: revision + len(writes) + 3, other.id: 1}
+
+    def test_a_refused_write_counts_for_nothing(self, store):
+        study = new_study(store)
+        trial = complete_trial(store, study, 0)
+        revision = store.revision(study.id)
+        for write in (
+            lambda: store.start_trial(trial.id),
+            lambda: store.finish_trial(trial.id, [], seconds=1.0),
+            lambda: store.add_measurements(trial.id, [psnr(1.0)]),
+        ):
+            with pytest.raises(StoreError):
+                write()
+        assert store.revision(study.id) == revision
+
+    def test_what_changed_since_a_revision(self, store):
+        study = new_study(store)
+        first = complete_trial(store, study, 0, 31.0)
+        revision = store.revision(study.id)
+        child = new_child(store, study, 1, first, "prune")
+        found = store.changed_values(study.id, since=revision)
+        assert found.revision == store.revision(study.id)
+        assert found.rows == [(1, child.id, 0, "prune", "waiting", revision + 1)]
+        assert {kind[0]: (list(ids), list(values)) for kind, (ids, values) in found.finals.items()} == {
+            "macs": ([child.id], [1.5e8]),
+            "parameters": ([child.id], [12_000.0]),
+        }
+        assert [row[0] for row in store.changed_values(study.id).rows] == [0, 1]
+        assert store.changed_architectures(study.id, since=revision).rows == [(1, child.digest, '{"n":1}')]
+        ended = store.trial(study.id, 0).finished_at.timestamp()
+        (number, at, seconds, step), (_, *open_yet) = store.changed_times(study.id).rows
+        assert (number, seconds, step, open_yet) == (0, 4.0, 100, [None, None, None])
+        assert abs(float(at) - ended) <= 1
+
+    def test_a_store_to_read_refuses_every_write(self, store, place):
+        study = new_study(store)
+        with Store.open(place, create=False, read_only=True) as reader:
+            assert reader.study("mobile-x4") == study
+            with pytest.raises(StoreError, match="read-?only"):
+                reader.set_study_state(study.id, "paused")
+            complete_trial(store, study, 0)  # the writer isn't kept from it
+            assert len(reader.trials(study.id)) == 1
+        assert store.study("mobile-x4").state == "running"
 
     def test_a_study_comes_back_as_it_was(self, store, place):
         study = new_study(store)
@@ -642,8 +708,9 @@ def test_migrations_write_the_same_ddl_as_the_models(file):
         return {lines for lines in found if migrations.VERSION_TABLE not in " ".join(lines)}
 
     def clauses(sql: str) -> tuple[str, ...]:
-        """In any order, and without the quotes of a renamed table: a migration rebuilds tables."""
-        return tuple(sorted(line.strip(" \t,") for line in sql.replace('"', "").splitlines()))
+        """In any order, a column a line, without quotes: migrations rebuild tables, and SQLite adds to a line."""
+        lines = sql.replace('"', "").replace(", revision ", ",\nrevision ").splitlines()
+        return tuple(sorted(line.strip(" \t,") for line in lines))
 
     Store.open(file).close()
     models = create_engine("sqlite://")
@@ -719,7 +786,7 @@ def test_an_older_store_that_cannot_be_written_says_so(tmp_path):
     (folder / "results.db").chmod(0o444)
     folder.chmod(0o555)
     try:
-        reason = r"results\.db: can't upgrade it from schema 0001 to 0002: .*readonly.*writable"
+        reason = r"results\.db: can't upgrade it from schema 0001 to 0003: .*readonly.*writable"
         with as_nobody(), pytest.raises(StoreError, match=reason):
             Store.open(folder / "results.db", create=False)
         assert (folder / "results.db").read_bytes() == before
