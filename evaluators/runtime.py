@@ -1,7 +1,8 @@
 """Measures how long a forward pass takes, and how much memory.
 
 Latency is of a random image of a stated size, float32, batch 1, after warm-up passes; the median and quartiles
-of the runs are given. Memory is measured in a fresh process, so that nothing else is in it.
+of the runs are given. Networks that are compared are timed alternately. Memory is measured in a fresh process, so
+that nothing else is in it.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ import re
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import quantiles
+from statistics import mean, median, quantiles
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from evaluators.onnx_network import OnnxNetwork
 from evaluators.restoration import full_float32
 from spaces.architecture import Architecture
 from spaces.build import build
@@ -86,45 +90,149 @@ def measure_latency(
 
     Raises: ValueError: for less than one run.
     """
+    return measure_latencies(
+        [(network, size)], task, device=device, threads=threads, runs=runs, limit_s=limit_s
+    )[0]
+
+
+def measure_latencies(
+    networks: Sequence[tuple[Network, tuple[int, int]]],
+    task: Task,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    runs: int = 10,
+    limit_s: float = LIMIT_S,
+) -> list[Latency]:
+    """As ``measure_latency`` for each network and size; they take turns, and ``limit_s`` is for each of them."""
     if runs < 1:
         raise ValueError(f"expected at least 1 run, got {runs}")
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:
-        times = _times(network.to(device).eval(), task, size, device, runs, limit_s)
+        times = _times(networks, task, device, runs, limit_s * len(networks))
     finally:
         torch.set_num_threads(before)
-    low, median, high = quantiles(times, n=4, method="inclusive") if len(times) > 1 else times * 3
-    at = "x".join(map(str, (1, task.in_channels, *size)))
-    where = (
-        f"{threads or before} thread(s) of {device_name(device)}" if device == "cpu" else device_name(device)
-    )
-    protocol = f"median of {len(times)} runs after {WARM_UP}, float32, {at}, {where}"
-    return Latency(median, low, high, len(times), protocol)
+    where = place(device, threads or before)
+    turns = "" if len(networks) == 1 else f" in turns with {len(networks) - 1} other(s)"
+    found = []
+    for (network, size), own in zip(networks, times, strict=True):
+        low, middle, high = quantiles(own, n=4, method="inclusive") if len(own) > 1 else own * 3
+        at = "x".join(map(str, (1, task.in_channels, *size)))
+        counted = f"{len(own)} runs{turns} after {WARM_UP}"
+        protocol = f"median (and quartiles) of {counted}, {arithmetic(network)}, {at}, {where}"
+        found.append(Latency(middle, low, high, len(own), protocol))
+    return found
+
+
+def arithmetic(network: Network) -> str:
+    """What a network is computed by: torch in float32, or onnxruntime as the file says."""
+    return "onnxruntime" if isinstance(network, OnnxNetwork) else "float32"
+
+
+def place(device: str, threads: int) -> str:
+    """Where passes are timed."""
+    return f"{threads} thread(s) of {device_name(device)}" if device == "cpu" else device_name(device)
+
+
+@contextmanager
+def pass_times(networks: Sequence[Network], device: str = "cpu") -> Iterator[list[float]]:
+    """A list that each pass of these networks adds its time to, in ms."""
+    times: list[float] = []
+    begins: list[float] = []
+
+    def begin(_module: Any, _inputs: Any) -> None:
+        _finish_work(device)
+        begins.append(time.perf_counter())
+
+    def end(_module: Any, _inputs: Any, _output: Any) -> None:
+        _finish_work(device)
+        times.append((time.perf_counter() - begins.pop()) * 1000)
+
+    different = {id(network): network for network in networks}.values()
+    hooks = [n.register_forward_pre_hook(begin) for n in different]
+    hooks += [n.register_forward_hook(end) for n in different]
+    try:
+        yield times
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _finish_work(device: str) -> None:
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@torch.inference_mode()
+def typical_times_ms(
+    networks: Sequence[Network],
+    images: Sequence[Tensor],
+    *,
+    scale: int,
+    device: str = "cpu",
+    rounds: int = 5,
+    limit_s: float = LIMIT_S,
+) -> tuple[list[float], int]:
+    """The mean over the images of the time of a pass in ms, for each network, and the number of rounds.
+
+    Of an image the median of the rounds counts. The networks take turns at every image, so that they share what else
+    the machine does.
+
+    Args:
+        images: (1, C, H, W).
+        rounds: Over all images; after ``limit_s`` seconds no further one is begun.
+
+    Raises: ValueError: without images or rounds.
+    """
+    if not images or rounds < 1:
+        raise ValueError(f"expected images and at least 1 round, got {len(images)} and {rounds}")
+    times: list[list[list[float]]] = [[[] for _ in images] for _ in networks]
+    done = 0
+    with full_float32(device):
+        for network in [*networks] * WARM_UP:
+            run(network.to(device).eval(), images[0].to(device), scale=scale)
+        started = time.perf_counter()
+        while done < rounds and (done == 0 or time.perf_counter() - started < limit_s):
+            for i, image in enumerate(images):
+                for network, own in zip(networks, times, strict=True):
+                    own[i].append(_timed_pass(network, image.to(device), scale, device))
+            done += 1
+    return [mean(median(each) for each in own) for own in times], done
 
 
 @torch.inference_mode()
 def _times(
-    network: Network, task: Task, size: tuple[int, int], device: str, runs: int, limit_s: float
-) -> list[float]:
-    image = torch.rand(1, task.in_channels, *size, device=device)
-    times: list[float] = []
+    networks: Sequence[tuple[Network, tuple[int, int]]], task: Task, device: str, runs: int, limit_s: float
+) -> list[list[float]]:
+    ready = [
+        (network.to(device).eval(), torch.rand(1, task.in_channels, *size, device=device))
+        for network, size in networks
+    ]
+    times: list[list[float]] = [[] for _ in networks]
     started = time.perf_counter()
     with full_float32(device):
         for i in range(WARM_UP + runs):
-            if len(times) >= LEAST_RUNS and time.perf_counter() - started > limit_s:
+            if len(times[0]) >= LEAST_RUNS and time.perf_counter() - started > limit_s:
                 break
-            begin = time.perf_counter()
-            run(network, image, scale=task.scale)
-            if torch.device(device).type == "cuda":
-                torch.cuda.synchronize(device)
-            if i >= WARM_UP:
-                times.append((time.perf_counter() - begin) * 1000)
+            for (network, image), own in zip(ready, times, strict=True):
+                taken = _timed_pass(network, image, task.scale, device)
+                if i >= WARM_UP:
+                    own.append(taken)
     return times
 
 
+def _timed_pass(network: Network, image: Tensor, scale: int, device: str) -> float:
+    """The time of a pass in ms, padding included."""
+    _finish_work(device)
+    begin = time.perf_counter()
+    run(network, image, scale=scale)
+    _finish_work(device)
+    return (time.perf_counter() - begin) * 1000
+
+
 def measure_peak_memory(
-    architecture: Architecture,
+    network: Architecture | Path,
     task: Task,
     size: tuple[int, int],
     *,
@@ -135,10 +243,14 @@ def measure_peak_memory(
 
     On the CPU it is resident memory beyond that of the process with all libraries loaded; on CUDA what torch allocated.
 
+    Args:
+        network: An architecture, or an ONNX file.
+
     Raises: RuntimeMeasurementError: if the process fails, such as for want of memory.
     """
     job = {
-        "architecture": architecture.to_json(),
+        "network": str(network) if isinstance(network, Path) else network.to_json(),
+        "onnx": isinstance(network, Path),
         "task": asdict(task),
         "size": size,
         "device": device,
@@ -160,7 +272,8 @@ def measure_peak_memory(
         raise RuntimeMeasurementError(f"the process that measures peak memory failed: {why}")
     found = json.loads(done.stdout)
     at = "x".join(map(str, (1, task.in_channels, *size)))
-    protocol = f"weights and one forward pass in a fresh process, float32, {at}, {found['method']}"
+    computed = "onnxruntime" if isinstance(network, Path) else "float32"
+    protocol = f"weights and one forward pass in a fresh process, {computed}, {at}, {found['method']}"
     return PeakMemory(found["bytes"], protocol)
 
 
@@ -168,7 +281,9 @@ def _measure_here(job: dict[str, Any]) -> dict[str, Any]:
     """What the fresh process does."""
     task = Task(**{**job["task"], "cost_input": tuple(job["task"]["cost_input"])})
     torch.set_num_threads(job["threads"])
-    network = build(Architecture.from_json(job["architecture"]), task).eval()
+    if job["onnx"]:
+        return _measure_onnx(Path(job["network"]), task, job)
+    network = build(Architecture.from_json(job["network"]), task).eval()
     if torch.device(job["device"]).type == "cuda":
         return _measure_cuda(network, task, job)
     weights = sum(tensor.nbytes for tensor in network.state_dict().values())
@@ -180,6 +295,16 @@ def _measure_here(job: dict[str, Any]) -> dict[str, Any]:
         run(network, torch.rand(1, task.in_channels, *job["size"]), scale=task.scale)
         peak, method = _peak()
     return {"bytes": peak - base + weights, "method": f"{method}, {job['threads']} thread(s)"}
+
+
+def _measure_onnx(path: Path, task: Task, job: dict[str, Any]) -> dict[str, Any]:
+    """Of a session and one pass: its weights aren't to be told from what else it keeps."""
+    base = _reset_peak()
+    network = OnnxNetwork(path, threads=job["threads"])
+    with torch.inference_mode():
+        run(network, torch.rand(1, task.in_channels, *job["size"]), scale=task.scale)
+    peak, method = _peak()
+    return {"bytes": peak - base, "method": f"{method}, {job['threads']} thread(s)"}
 
 
 def _measure_cuda(network: Network, task: Task, job: dict[str, Any]) -> dict[str, Any]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -15,15 +16,21 @@ import torch
 
 from evaluators.ensemble import TURNS, restore_averaged
 from evaluators.images import ImageSet
+from evaluators.onnx_cost import onnx_cost
 from evaluators.pairs import PairSet
 from evaluators.runtime import (
+    WARM_UP,
     Latency,
     PeakMemory,
     RuntimeMeasurementError,
-    measure_latency,
+    arithmetic,
+    measure_latencies,
     measure_peak_memory,
+    pass_times,
+    place,
 )
 from evaluators.tasks import RestorationTask, Split, get_task
+from evaluators.tensors import to_tensor
 from evaluators.trial import baseline_score
 from search.inspect import input_size
 from search.subjects import Member, Subject
@@ -31,6 +38,8 @@ from spaces.baselines import Published, baseline_names, published
 from spaces.build import build, cost
 from spaces.cost import Cost
 from spaces.measurement import Measurement
+from spaces.padding import run
+from spaces.parts import Network
 from spaces.task import Task
 
 _PLAIN_NAMES = (
@@ -61,6 +70,8 @@ class SetResult:
     Attributes:
         trivial: The same measurements of the task's trivial baseline.
         scores: Image to metric to value.
+        runtimes_ms: Image to the time of its passes; empty where it wasn't measured.
+        runtime_protocol: How they were taken.
     """
 
     data: str
@@ -69,6 +80,13 @@ class SetResult:
     trivial: tuple[Measurement, ...]
     scores: dict[str, dict[str, float]]
     notes: tuple[str, ...] = ()
+    runtimes_ms: dict[str, float] = field(default_factory=dict)
+    runtime_protocol: str = ""
+
+    @property
+    def runtime_ms(self) -> float | None:
+        """Mean over the images, as the challenges give it; None where it wasn't measured."""
+        return mean(self.runtimes_ms.values()) if self.runtimes_ms else None
 
 
 @dataclass(frozen=True)
@@ -76,11 +94,16 @@ class NetworkCosts:
     """Cost of one network, of one pass.
 
     Attributes:
+        input: (height, width) that all is of.
+        uncounted: Operators of a foreign ONNX file that may multiply and aren't counted; with any, only the
+            parameters of ``cost`` are whole.
         latency, memory: None where they weren't measured.
     """
 
     member: Member
+    input: tuple[int, int]
     cost: Cost
+    uncounted: tuple[str, ...] = ()
     latency: Latency | None = None
     memory: PeakMemory | None = None
 
@@ -91,31 +114,32 @@ class Evaluation:
 
     Attributes:
         passes: Forward passes for one output: networks times flips and rotations.
-        input: (height, width) that cost, runtime and memory are of.
         costs: Of each architecture once.
         notes, warnings: Sentences for the reader.
     """
 
     subject: Subject
     passes: int
-    input: tuple[int, int]
     costs: tuple[NetworkCosts, ...]
     sets: tuple[SetResult, ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
-def resolve_device(wanted: str) -> str:
-    """``cpu`` or ``cuda`` from ``auto``, ``cpu`` or ``cuda``.
+def resolve_device(wanted: str, subjects: Sequence[Subject] = ()) -> str:
+    """``cpu`` or ``cuda`` from ``auto``, ``cpu`` or ``cuda``, for all of the subjects.
 
-    Raises: ValueError: for another word, or where there is no CUDA device.
+    Raises: ValueError: for another word, or where there is no CUDA device, or an ONNX file, which runs on the CPU.
     """
+    file = next((m.name for s in subjects for m in s.members if m.onnx), None)
     if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        return "cuda" if torch.cuda.is_available() and file is None else "cpu"
     if wanted not in ("cpu", "cuda"):
         raise ValueError(f"--device is auto, cpu or cuda, got '{wanted}'")
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: torch finds no CUDA device here; use --device cpu")
+    if wanted == "cuda" and file is not None:
+        raise ValueError(f"--device cuda: {file} is an ONNX file, which runs on the CPU; use --device cpu")
     return wanted
 
 
@@ -179,16 +203,16 @@ def evaluate(
     turns: int = 1,
     device: str = "cpu",
     threads: int | None = None,
-    runs: int = 10,
+    measured: bool = True,
     size: str | None = None,
     save: Path | None = None,
     advance: Advance | None = None,
 ) -> Evaluation:
-    """Quality on the sets (where the subject has weights), cost, runtime and memory.
+    """Quality on the sets (where the subject has weights), cost and memory; ``with_latencies`` adds the runtime.
 
     Args:
         turns: 1, or 8 for the test-time ensemble.
-        runs: Of the runtime; 0 leaves runtime and memory out.
+        measured: False leaves the runtime on the sets, and memory, out.
         size: ``CxHxW`` that cost, runtime and memory are of; the task's by default.
         save: Folder that output pictures are written to.
 
@@ -196,7 +220,7 @@ def evaluate(
         ValueError: for a size that isn't one, or an ensemble where the input has a direction.
         EvaluationError: if memory runs out or an output is NaN.
     """
-    height, width = input_size(size, subject.task.interface)
+    asked = input_size(size, subject.task.interface)
     if turns not in (1, TURNS):
         raise ValueError(f"expected 1 or {TURNS} flips and rotations, got {turns}")
     if turns > 1 and not subject.task.flips:
@@ -208,22 +232,18 @@ def evaluate(
         torch.set_num_threads(threads)
     results = []
     for pairs in sets if subject.networks else ():
-        results.append(_on_set(subject, pairs, turns, device, save, advance))
+        results.append(_on_set(subject, pairs, turns, device, measured, save, advance))
     task = subject.task.interface
-    costs = [
-        NetworkCosts(member, cost(member.architecture, task, size=(height, width)))
-        for member in subject.different
-    ]
-    notes = list(_notes(subject))
-    if runs > 0:
+    costs = [network_cost(member, task, asked) for member in subject.different]
+    notes = list(_notes(subject, costs))
+    if measured:
         try:
-            costs = [_timed(c, task, (height, width), device, threads, runs) for c in costs]
+            costs = [_with_memory(c, task, device, threads) for c in costs]
         except RuntimeMeasurementError as error:
             notes.append(f"Runtime and peak memory weren't measured: {error}.")
     return Evaluation(
         subject,
         turns * len(subject.members),
-        (height, width),
         tuple(costs),
         tuple(results),
         notes=tuple(notes),
@@ -231,24 +251,62 @@ def evaluate(
     )
 
 
+def check_comparable(subjects: Sequence[Subject]) -> None:
+    """Nothing, if the same sets say something of all of them.
+
+    Raises: ValueError: where they aren't all of one task.
+    """
+    first = subjects[0]
+    for subject in subjects[1:]:
+        if subject.task is not first.task:
+            raise ValueError(
+                f"--compare: {subject.name} is for {subject.task.interface.name}, {first.name} for "
+                f"{first.task.interface.name}; compare networks of one task"
+            )
+
+
+def network_cost(member: Member, task: Task, size: tuple[int, int]) -> NetworkCosts:
+    """What a pass at an input of that (height, width) costs; at the file's own where it takes only one."""
+    file = member.onnx
+    if file:
+        size = file.fixed_size or size
+    if member.architecture is not None:
+        return NetworkCosts(member, size, cost(member.architecture, task, size=size))
+    assert file is not None
+    counted = onnx_cost(file.path, (1, file.in_channels, *file.size_requirements.padded(*size)))
+    return NetworkCosts(member, size, counted.cost, counted.uncounted)
+
+
 def _on_set(
-    subject: Subject, pairs: PairSet, turns: int, device: str, save: Path | None, advance: Advance | None
+    subject: Subject,
+    pairs: PairSet,
+    turns: int,
+    device: str,
+    timed: bool,
+    save: Path | None,
+    advance: Advance | None,
 ) -> SetResult:
     outputs: list[np.ndarray] = []
+    runtimes: list[float] = []
     task = subject.task
     images = [image.pixels for image in pairs.inputs]
     with _failures(pairs, outputs):
-        for output in restore_averaged(
-            subject.networks,
-            images,
-            scale=task.interface.scale,
-            turns=turns,
-            device=device,
-            finish=task.finish,
-        ):
-            outputs.append(output)
-            if advance:
-                advance(pairs.name, len(outputs))
+        if timed:
+            _warm_up(subject.networks, images[0], task.interface.scale, device)
+        with pass_times(subject.networks if timed else (), device) as passes:
+            for output in restore_averaged(
+                subject.networks,
+                images,
+                scale=task.interface.scale,
+                turns=turns,
+                device=device,
+                finish=task.finish,
+            ):
+                outputs.append(output)
+                runtimes.append(sum(passes))
+                passes.clear()
+                if advance:
+                    advance(pairs.name, len(outputs))
     if save is not None:
         _save(task, outputs, pairs, save)
     scores = task.per_image(outputs, pairs)
@@ -259,7 +317,16 @@ def _on_set(
         baseline_score(task.interface.name, pairs),
         scores,
         (*pairs.targets.notes, *pairs.inputs.notes),
+        dict(zip(scores, runtimes, strict=True)) if timed else {},
+        f"mean over the images of one run each after {WARM_UP}, "
+        f"{', '.join(sorted(set(map(arithmetic, subject.networks))))}, {place(device, torch.get_num_threads())}",
     )
+
+
+@torch.inference_mode()
+def _warm_up(networks: Sequence[Network], image: np.ndarray, scale: int, device: str) -> None:
+    for network in [*networks] * WARM_UP:
+        run(network.to(device).eval(), to_tensor(image[None], device), scale=scale)
 
 
 @contextmanager
@@ -284,23 +351,62 @@ def _save(task: RestorationTask, outputs: Sequence[np.ndarray], pairs: PairSet, 
         PIL.Image.fromarray(task.picture(output)).save(place / f"{Path(image.name).stem}.png")
 
 
-def _timed(
-    found: NetworkCosts, task: Task, size: tuple[int, int], device: str, threads: int | None, runs: int
-) -> NetworkCosts:
+def _with_memory(found: NetworkCosts, task: Task, device: str, threads: int | None) -> NetworkCosts:
     member = found.member
-    # First, so that a network that memory isn't enough for ends another process than this.
-    memory = measure_peak_memory(member.architecture, task, size, device=device, threads=threads)
-    network = member.network or build(member.architecture, task)
-    latency = measure_latency(network, task, size, device=device, threads=threads, runs=runs)
-    return replace(found, latency=latency, memory=memory)
+    what = member.onnx.path if member.onnx else member.architecture
+    assert what is not None
+    return replace(found, memory=measure_peak_memory(what, task, found.input, device=device, threads=threads))
 
 
-def _notes(subject: Subject) -> Iterator[str]:
+def with_latencies(
+    found: Sequence[Evaluation], *, device: str = "cpu", threads: int | None = None, runs: int = 10
+) -> list[Evaluation]:
+    """The evaluations with the runtime of all their networks, timed in turns.
+
+    Only of those whose memory could be measured: that is done in another process, which a network that memory isn't
+    enough for may end.
+    """
+    task = found[0].subject.task.interface
+    timed = [costs for evaluation in found for costs in evaluation.costs if costs.memory]
+    networks = [(runnable(costs.member, task), costs.input) for costs in timed]
+    latencies = iter(
+        measure_latencies(networks, task, device=device, threads=threads, runs=runs) if networks else ()
+    )
+    return [
+        replace(
+            evaluation,
+            costs=tuple(
+                replace(costs, latency=next(latencies)) if costs.memory else costs
+                for costs in evaluation.costs
+            ),
+        )
+        for evaluation in found
+    ]
+
+
+def runnable(member: Member, task: Task) -> Network:
+    """Its network; without weights one of that architecture, which takes as long."""
+    if member.network is None:
+        assert member.architecture is not None
+        return build(member.architecture, task)
+    return member.network
+
+
+def _notes(subject: Subject, costs: Sequence[NetworkCosts]) -> Iterator[str]:
     known = {member.name: member.published for member in subject.members if member.published}
     if not subject.networks:
         files = ", ".join(network.checkpoint for network in known.values() if network.checkpoint)
         hint = f" (official ones: {files})" if files else ""
-        yield f"Costs only: quality needs trained weights, --weights FILE{hint}."
+        yield f"Costs only: quality needs trained weights, {subject.members[0].name}=FILE{hint}."
+    for member in subject.different:
+        if member.onnx and member.onnx.fixed_size:
+            size = "x".join(map(str, member.onnx.fixed_size))
+            yield f"{member.name}: takes only {size}; smaller images are padded to it, all figures are of that size."
+    for found in costs:
+        if found.uncounted:
+            yield (
+                f"{found.member.name}: no GMACs, because its operators {', '.join(found.uncounted)} can't be counted."
+            )
     for name, network in known.items():
         yield from (f"{name}: {note}" if len(known) > 1 else note for note in network.notes)
 

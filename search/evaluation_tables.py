@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import asdict, astuple
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -13,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evaluators.downscaling import Downscaled
+from search.challenge import Ranked
 from search.evaluate import BaselineRow, Evaluation, NetworkCosts, SetResult
 from spaces.baselines import Published
 from spaces.measurement import Measurement
@@ -21,8 +23,21 @@ from spaces.measurement import Measurement
 _ALSO = {"b100": ("bsd100", "bsds100", "bsds500/val")}
 
 
-def evaluation_json(found: Evaluation) -> str:
+def evaluation_json(found: Evaluation, ranked: Ranked | None = None) -> str:
     """All that was found; infinite PSNR (identical images) is the text ``inf``."""
+    return _dumped(_evaluation_record(found, ranked))
+
+
+def comparison_json(found: Sequence[Evaluation], ranked: Sequence[Ranked | None]) -> str:
+    """A list of what ``evaluation_json`` says of each."""
+    return _dumped([_evaluation_record(e, r) for e, r in zip(found, ranked, strict=True)])
+
+
+def _dumped(record: Any) -> str:
+    return json.dumps(record, indent=2, allow_nan=False)
+
+
+def _evaluation_record(found: Evaluation, ranked: Ranked | None) -> dict[str, Any]:
     subject = found.subject
     record = {
         "name": subject.name,
@@ -33,19 +48,34 @@ def evaluation_json(found: Evaluation) -> str:
         "notes": list(found.notes),
         "warnings": list(found.warnings),
     }
-    return json.dumps(record, indent=2, allow_nan=False)
+    return record | ({"challenge": _ranked_record(ranked)} if ranked else {})
+
+
+def _ranked_record(ranked: Ranked) -> dict[str, Any]:
+    return {
+        "name": ranked.challenge.name,
+        "against": ranked.against,
+        "weights": dict(zip(("runtime", "gmacs", "parameters"), ranked.challenge.weights, strict=True)),
+        "score": asdict(ranked.score),
+        "figures": asdict(ranked.figures),
+        "baseline": asdict(ranked.baseline),
+        "runtime_protocol": ranked.runtime_protocol,
+        "conditions": list(ranked.conditions),
+    }
 
 
 def _network_record(found: Evaluation, costs: NetworkCosts) -> dict[str, Any]:
-    architecture = costs.member.architecture
-    members = [m for m in found.subject.members if m.architecture == architecture]
+    member = costs.member
+    members = [m for m in found.subject.members if m.digest == member.digest]
+    timed = costs.latency
     return {
-        "name": costs.member.name,
-        "architecture": json.loads(architecture.to_json()),
-        "digest": architecture.digest,
-        "value_range": costs.member.value_range,
+        "name": member.name,
+        "architecture": json.loads(member.architecture.to_json()) if member.architecture else None,
+        "digest": member.digest,
+        "value_range": member.value_range,
         "weights": [m.weights for m in members if m.weights],
         "costs": [_measurement(m) for m in cost_measurements(found, costs)],
+        "runtime_quartiles_ms": [timed.lower_quartile_ms, timed.upper_quartile_ms] if timed else None,
     }
 
 
@@ -53,17 +83,30 @@ def _set_record(found: Evaluation, result: SetResult) -> dict[str, Any]:
     return {
         "name": result.data,
         "images": result.images,
-        "measurements": [_measurement(m) for m in result.measurements],
+        "measurements": [_measurement(m) for m in set_measurements(result)],
         "baseline": {
             "name": found.subject.task.baseline_name,
             "measurements": [_measurement(m) for m in result.trivial],
         },
         "per_image": {
-            image: {name: _number(value) for name, value in scores.items()}
-            for image, scores in result.scores.items()
+            image: {name: _number(value) for name, value in _with_runtime(result, image).items()}
+            for image in result.scores
         },
         "notes": list(result.notes),
     }
+
+
+def set_measurements(result: SetResult) -> tuple[Measurement, ...]:
+    """Quality on a set, and the mean runtime over its images where it was measured."""
+    if result.runtime_ms is None:
+        return result.measurements
+    timed = Measurement("runtime", result.runtime_ms, "ms", "min", result.runtime_protocol)
+    return (*result.measurements, timed)
+
+
+def _with_runtime(result: SetResult, image: str) -> dict[str, float]:
+    timed = {"runtime": result.runtimes_ms[image]} if result.runtimes_ms else {}
+    return result.scores[image] | timed
 
 
 def _measurement(m: Measurement) -> dict[str, Any]:
@@ -76,7 +119,7 @@ def _number(value: float) -> float | str:
 
 def cost_measurements(found: Evaluation, costs: NetworkCosts) -> list[Measurement]:
     """One network's parameters, GMACs, activations, convolutions, runtime and memory, with unit and protocol."""
-    at = "x".join(map(str, (found.subject.task.interface.in_channels, *found.input)))
+    at = "x".join(map(str, (found.subject.task.interface.in_channels, *costs.input)))
     each = "" if found.passes == 1 else f", one of {found.passes} passes"
     count = costs.cost
     rows = [
@@ -93,6 +136,8 @@ def cost_measurements(found: Evaluation, costs: NetworkCosts) -> list[Measuremen
         Measurement("activations", count.activations, "1", "min", f"outputs of convolutions, {at}{each}"),
         Measurement("convolutions", count.convolutions, "1", "min", f"calls{each}"),
     ]
+    if costs.uncounted:
+        del rows[1:]
     if costs.latency:
         rows.append(
             Measurement("runtime", costs.latency.median_ms, "ms", "min", costs.latency.protocol + each)
@@ -102,7 +147,9 @@ def cost_measurements(found: Evaluation, costs: NetworkCosts) -> list[Measuremen
     return rows
 
 
-def evaluation_table(found: Evaluation, *, per_image: bool = False) -> RenderableType:
+def evaluation_table(
+    found: Evaluation, ranked: Ranked | None = None, *, per_image: bool = False
+) -> RenderableType:
     """Quality and cost, each number with its protocol, and what was published of it."""
     parts: list[RenderableType] = []
     if found.sets:
@@ -110,6 +157,8 @@ def evaluation_table(found: Evaluation, *, per_image: bool = False) -> Renderabl
     if per_image:
         parts += [_image_table(result) for result in found.sets]
     parts += [_cost_table(found, costs) for costs in found.costs]
+    if ranked:
+        parts += [_ranked_table(ranked), _lines([ranked.runtime_protocol, *ranked.conditions])]
     notes = [*found.notes, *(f"{result.data}: {note}" for result in found.sets for note in result.notes)]
     if notes:
         parts.append(_lines(notes))
@@ -124,8 +173,8 @@ def _quality_table(found: Evaluation) -> Table:
     subject = found.subject
     passes = f", mean of {found.passes} passes" if found.passes > 1 else ""
     table = Table(title=f"{subject.name}: {subject.task.interface.name}{passes}", title_justify="left")
-    names = list(dict.fromkeys(m.name for result in found.sets for m in result.measurements))
-    units = {m.name: m.unit for result in found.sets for m in result.measurements}
+    names = list(dict.fromkeys(m.name for result in found.sets for m in set_measurements(result)))
+    units = {m.name: m.unit for result in found.sets for m in set_measurements(result)}
     for heading in ("data", "images", "method"):
         table.add_column(heading, justify="right" if heading == "images" else "left")
     for name in names:
@@ -135,7 +184,7 @@ def _quality_table(found: Evaluation) -> Table:
     for result in found.sets:
         table.add_section()
         methods = [
-            (subject.name, {m.name: m.value for m in result.measurements}),
+            (subject.name, {m.name: m.value for m in set_measurements(result)}),
             (subject.task.baseline_name, {m.name: m.value for m in result.trivial}),
             *_known(found, result.data),
         ]
@@ -173,7 +222,7 @@ def _protocols(found: Evaluation) -> list[str]:
     """The protocols that the metrics share, each once."""
     lines: dict[str, list[str]] = {}
     for result in found.sets:
-        for m in result.measurements:
+        for m in set_measurements(result):
             lines.setdefault(m.protocol, []).append(m.name)
     return [f"{', '.join(names)}: {protocol}" for protocol, names in lines.items()]
 
@@ -181,23 +230,116 @@ def _protocols(found: Evaluation) -> list[str]:
 def _image_table(result: SetResult) -> Table:
     table = Table(title=f"{result.data}, per image", title_justify="left")
     table.add_column("image")
-    names = list(next(iter(result.scores.values())))
+    names = list(_with_runtime(result, next(iter(result.scores))))
     for name in names:
-        table.add_column(name, justify="right")
-    for image, scores in result.scores.items():
-        table.add_row(image, *(f"{scores[name]:.4f}" for name in names))
+        table.add_column("runtime \\[ms]" if name == "runtime" else name, justify="right")
+    for image in result.scores:
+        values = _with_runtime(result, image)
+        table.add_row(image, *(f"{values[name]:.4f}" for name in names))
     return table
+
+
+def _ranked_table(ranked: Ranked) -> Table:
+    """Both networks' figures, their ratio, and what it scores."""
+    challenge = ranked.challenge
+    table = Table(
+        title=f"{ranked.network}: {challenge.name}'s score against {ranked.against}, lower is better, 7.389 is "
+        f"{ranked.against}'s own",
+        title_justify="left",
+    )
+    for heading in ("", ranked.network, ranked.against, "ratio", "sub-score", "weight"):
+        table.add_column(heading, justify="right" if heading else "left")
+    rows = zip(
+        ("runtime \\[ms]", "GMACs (exact)", "parameters"),
+        astuple(ranked.figures),
+        astuple(ranked.baseline),
+        astuple(ranked.score),
+        challenge.weights,
+        strict=False,
+    )
+    for name, mine, its, part, weight in rows:
+        digits = ",.0f" if name == "parameters" else ",.3f"
+        table.add_row(
+            name, format(mine, digits), format(its, digits), f"{mine / its:.3f}", f"{part:.3f}", f"{weight:g}"
+        )
+    table.add_section()
+    table.add_row("score", "", "", "", f"{ranked.score.final:.3f}", "", style="bold")
+    return table
+
+
+_HEADINGS = {
+    "gmacs_exact": "GMACs",
+    "activations": "acts \\[M]",
+    "convolutions": "convs",
+    "runtime": "runtime \\[ms]",
+    "peak_memory": "memory \\[MB]",
+}
+
+
+def comparison_table(found: Sequence[Evaluation], ranked: Sequence[Ranked | None]) -> RenderableType:
+    """A row for each network: quality on every set, and what it costs."""
+    task = found[0].subject.task
+    sets = list(dict.fromkeys(result.data for e in found for result in e.sets))
+    quality = [(data, name) for data in sets for name in _compared(found, len(sets))]
+    costs = list(dict.fromkeys(m.name for e in found for m in _compared_costs(e)))
+    scored = ["score"] if any(ranked) else []
+    sizes = {c.input for e in found for c in e.costs}
+    table = Table(title=f"{task.interface.name}: {len(found)} networks", title_justify="left")
+    table.add_column("network")
+    for data, name in quality:
+        table.add_column(f"{name}, {data}" if len(sets) > 1 else name, justify="right")
+    for name in [*costs, *scored]:
+        table.add_column(_HEADINGS.get(name, name), justify="right")
+    for evaluation, score in zip(found, ranked, strict=True):
+        values = {(r.data, m.name): f"{m.value:.4f}" for r in evaluation.sets for m in r.measurements}
+        cost = {m.name: _short(m) for m in _compared_costs(evaluation)}
+        cost |= {"score": f"{score.score.final:.3f}"} if score else {}
+        cells = [*(values.get(q, "") for q in quality), *(cost.get(n, "") for n in [*costs, *scored])]
+        (own,) = evaluation.costs
+        at = f" ({own.input[0]}x{own.input[1]})" if len(sizes) > 1 else ""
+        table.add_row(evaluation.subject.name + at, *cells)
+    return Group(table, _lines(_comparison_notes(found, ranked)))
+
+
+def _compared(found: Sequence[Evaluation], sets: int) -> list[str]:
+    """On one set all metrics; of several sets the objective."""
+    if sets > 1:
+        return [found[0].subject.task.objectives[0]]
+    return list(dict.fromkeys(m.name for e in found for result in e.sets for m in result.measurements))
+
+
+def _compared_costs(found: Evaluation) -> list[Measurement]:
+    """The costs of a network, in one convention."""
+    (costs,) = found.costs
+    return [m for m in cost_measurements(found, costs) if m.name not in ("gmacs_challenge", "gmacs_bias")]
+
+
+def _short(m: Measurement) -> str:
+    value = _shown(m)[0]
+    return f"{float(value):.2f}" if m.name in ("activations", "gmacs_exact", "runtime") else value
+
+
+def _comparison_notes(found: Sequence[Evaluation], ranked: Sequence[Ranked | None]) -> list[str]:
+    """Every protocol once."""
+    lines = [f"{m.name}: {m.protocol}" for e in found for r in e.sets for m in r.measurements]
+    lines += [f"{m.name}: {m.protocol}" for e in found for m in _compared_costs(e)]
+    for score in filter(None, ranked):
+        lines += [f"score: {score.challenge.name} against {score.against}, lower is better, 7.389 is its own"]
+        lines += [score.runtime_protocol, *score.conditions]
+    return list(dict.fromkeys([*lines, *(note for e in found for note in e.notes)]))
 
 
 def _cost_table(found: Evaluation, costs: NetworkCosts) -> Table:
     member = costs.member
-    table = Table(title=f"{member.name}: {member.architecture.label}", title_justify="left")
-    known = _published_costs(member.published, found.input)
+    table = Table(title=f"{member.name}: {member.label}", title_justify="left")
+    known = _published_costs(member.published, costs.input)
     headings = ["measurement", "value", *(["published"] if known else []), "unit", "protocol"]
     for heading in headings:
         table.add_column(heading, justify="right" if heading in ("value", "published") else "left")
     for m in cost_measurements(found, costs):
         value, unit = _shown(m)
+        if m.name == "runtime" and costs.latency:
+            value += f" ({costs.latency.lower_quartile_ms:.4f} to {costs.latency.upper_quartile_ms:.4f})"
         beside = [known.get(m.name, "")] if known else []
         table.add_row(m.name, value, *beside, unit, m.protocol)
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,10 +10,14 @@ import typer
 
 from search.commands.options import (
     DATA,
+    RUNS,
     WHERE,
+    Db,
     Json,
+    Runs,
     app,
     console,
+    open_store,
     progress_bars,
 )
 
@@ -84,21 +89,27 @@ def baselines(
 
 @app.command(rich_help_panel="Networks and data")
 def evaluate(
-    baseline: Annotated[
-        list[str] | None,
-        typer.Option(help="A published network; 'pixelfront baselines' lists them. Several are averaged."),
-    ] = None,
-    model: Annotated[
-        list[Path] | None,
-        typer.Option(help="A .safetensors file that 'pixelfront export' wrote. Several are averaged."),
-    ] = None,
-    architecture: Annotated[Path | None, typer.Option(help="An architecture's JSON file.")] = None,
-    weights: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Checkpoint of it; several are averaged. Of several baselines one each, in their order "
-            "[default: none, costs only]."
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL...",
+            help="FILE.onnx, FILE.safetensors, NAME=WEIGHTS or NAME of a published network ('pixelfront baselines'), "
+            "FILE.json=WEIGHTS of an architecture, or STUDY:TRIAL. The outputs of several are averaged.",
         ),
+    ],
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Several side by side instead of averaged.")
+    ] = False,
+    challenge: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Score as ntire2024, ntire2025 or ntire2026 ranks efficient super-resolution by 4.",
+        ),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="The score's baseline [default: the challenge's own, if known]."),
     ] = None,
     task: Annotated[str | None, typer.Option(help="The task [default: the network's].")] = None,
     data: Annotated[
@@ -127,56 +138,81 @@ def evaluate(
         str | None,
         typer.Option(metavar="CxHxW", help="Input size of cost, runtime and memory [default: the task's]."),
     ] = None,
-    runs: Annotated[int, typer.Option(min=0, help="Timed runs; 0: neither runtime nor memory.")] = 10,
+    timed_runs: Annotated[
+        int, typer.Option(min=0, help="Of the runtime; 0: neither runtime nor memory.")
+    ] = 10,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=WHERE)] = "auto",
     threads: Annotated[
         int | None, typer.Option(min=1, help="Torch threads [default: one a core].", rich_help_panel=WHERE)
     ] = None,
     save: Annotated[Path | None, typer.Option(help="Write the output pictures to this folder.")] = None,
-    per_image: Annotated[bool, typer.Option("--per-image", help="Print each image's metrics too.")] = False,
+    per_image: Annotated[
+        bool, typer.Option("--per-image", help="Print each image's metrics and runtime too.")
+    ] = False,
     json: Json = False,
+    runs: Runs = RUNS,
+    db: Db = None,
 ) -> None:
     """Measure a network: quality beside the trivial baseline, cost, runtime and peak memory.
 
-    Without --weights a published network's costs only.
+    Of a published network without weights the costs only.
     """
     from evaluators.ensemble import TURNS
+    from search import challenge as challenges
     from search import evaluate as evaluation
-    from search.evaluation_tables import evaluation_json, evaluation_table
-    from search.subjects import find_subject
+    from search import evaluation_tables as tables
+    from search.subjects import Studies, find_subject
 
-    where = evaluation.resolve_device(device)
-    subject = find_subject(
-        baselines=baseline or (),
-        models=model or (),
-        architecture=architecture,
-        weights=weights or (),
-        task=task,
-    )
+    if against and not challenge:
+        raise ValueError("--against is the baseline of a score: give --challenge too")
+    studies = Studies(lambda: open_store(runs, db), runs)
+    find = partial(find_subject, task=task, studies=studies, threads=threads)
+    subjects = [find([model]) for model in models] if compare else [find(models)]
+    rules = challenges.find_challenge(challenge, against) if challenge else None
+    reference = find([rules[1]]) if rules else None
+    evaluation.check_comparable(subjects)
+    where = evaluation.resolve_device(device, [*subjects, *([reference] if reference else [])])
     sets = (
-        evaluation.read_sets(subject.task, data or (), data_lr or (), skip_bad=skip_bad_images)
-        if subject.networks
+        evaluation.read_sets(subjects[0].task, data or (), data_lr or (), skip_bad=skip_bad_images)
+        if any(subject.networks for subject in subjects)
         else []
     )
+    found = []
     with progress_bars() as (start, advance):
-        for pairs in sets:
-            start(pairs.name, len(pairs))
-        found = evaluation.evaluate(
-            subject,
-            sets,
-            turns=TURNS if ensemble == "x8" else 1,
-            device=where,
-            threads=threads,
-            runs=runs,
-            size=input,
-            save=save,
-            advance=advance,
-        )
+        for subject in subjects:
+            for pairs in sets:
+                start(f"{subject.name}: {pairs.name}", len(pairs))
+
+            def done(name: str, count: int, of: str = subject.name) -> None:
+                advance(f"{of}: {name}", count)
+
+            found.append(
+                evaluation.evaluate(
+                    subject,
+                    sets,
+                    turns=TURNS if ensemble == "x8" else 1,
+                    device=where,
+                    threads=threads,
+                    measured=timed_runs > 0,
+                    size=input,
+                    save=save / subject.name if save and compare else save,
+                    advance=done,
+                )
+            )
+    if timed_runs:
+        found = evaluation.with_latencies(found, device=where, threads=threads, runs=timed_runs)
+    ranked: list[challenges.Ranked] | list[None] = [None] * len(found)
+    if rules and reference:
+        ranked = challenges.rank(rules[0], found, reference, sets, device=where, threads=threads)
     if json:
-        typer.echo(evaluation_json(found))
+        typer.echo(
+            tables.comparison_json(found, ranked) if compare else tables.evaluation_json(found[0], ranked[0])
+        )
+    elif compare:
+        console().print(tables.comparison_table(found, ranked))
     else:
-        console().print(evaluation_table(found, per_image=per_image))
-    for warning in found.warnings:
+        console().print(tables.evaluation_table(found[0], ranked[0], per_image=per_image))
+    for warning in (w for e in found for w in e.warnings):
         typer.echo(f"warning: {warning}", err=True)
 
 
