@@ -151,12 +151,13 @@ def _stages(study: Study, lineage: Sequence[Trial]) -> list[str]:
         given = [f"{cost / GIGA:.4g} GMACs"] if cost is not None else []
         given += [f"{metric} {quality:.3f}"] if quality is not None else []
         lines.append(
-            f"{number}. trial {trial.number}, {trial.stage}: {_done(study, trial)} ({', '.join(given)})"
+            f"{number}. trial {trial.number}, {trial.stage}: {stage_text(study, trial)} ({', '.join(given)})"
         )
     return lines
 
 
-def _done(study: Study, trial: Trial) -> str:
+def stage_text(study: Study, trial: Trial) -> str:
+    """How a trial was made, in words."""
     origin = trial.origin or {}
     if trial.stage == "published":
         return (

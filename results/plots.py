@@ -32,6 +32,7 @@ FRONT, BASELINE, BUDGET, INK, FAINT = "#1A1A1A", "#7A7A7A", "#B2182B", "#333333"
 LOG_SPAN = 20.0
 OUTLIER_SPAN = 3.0  # times the distance of the best from the median or the trivial baseline
 PRUNED_SPAN = 0.2  # times that of all others: what is shown below them of networks just pruned
+MANY = 2000
 LEFT = 0.085
 
 
@@ -118,10 +119,48 @@ def plot_curves(
     return _save(figure, path)
 
 
+def plot_growth(
+    path: str | Path,
+    panels: Mapping[str, Sequence[tuple[float, float]]],
+    *,
+    title: str,
+    y_label: str,
+    subtitle: str,
+) -> Path:
+    """Draws what grows in steps, such as the hypervolume, over several clocks side by side.
+
+    Args:
+        panels: Label of the x axis to (x, value from there on).
+
+    Returns: The path, whose folder is created.
+    """
+    figure = Figure(figsize=(9.6, 4.2), dpi=125, facecolor="white")
+    FigureCanvasAgg(figure)
+    width = (0.975 - LEFT) / len(panels)
+    for index, (x_label, points) in enumerate(panels.items()):
+        axes = figure.add_axes(
+            (LEFT + index * width, 0.14, width - (0.03 if index < len(panels) - 1 else 0), 0.64)
+        )
+        _style(axes, x_label, "" if index else y_label)
+        x, y = _columns([(0.0, 0.0), *points])
+        axes.step(x, y, where="post", color=COLOURS[0], lw=1.6)
+        axes.margins(0.02)
+        axes.set_ylim(bottom=0)
+        axes.tick_params(labelleft=not index)
+    _fit(figure, 0.91, title, size=14.5, characters=72, color=INK, fontweight="bold")
+    _fit(figure, 0.84, subtitle, size=9.5, characters=120, color=FAINT)
+    return _save(figure, path)
+
+
 def _figure(x_label: str, y_label: str, *, bottom: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(9.6, 6.4), dpi=125, facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.add_axes((LEFT, bottom, 0.7, 0.86 - bottom))
+    _style(axes, x_label, y_label)
+    return figure, axes
+
+
+def _style(axes: Axes, x_label: str, y_label: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(INK)
     axes.tick_params(which="both", colors=INK, labelsize=10)
@@ -129,7 +168,6 @@ def _figure(x_label: str, y_label: str, *, bottom: float) -> tuple[Figure, Axes]
     axes.set_axisbelow(True)
     axes.set_xlabel(x_label, color=INK, fontsize=11)
     axes.set_ylabel(y_label, color=INK, fontsize=11)
-    return figure, axes
 
 
 def _draw_points(
@@ -157,6 +195,7 @@ def _draw_points(
             alpha=0.9 if member else 0.4,
             linewidths=0,
             zorder=3,
+            rasterized=len(points) > MANY,  # in an SVG or PDF a mark each would be megabytes
         )
     for kind, colour in colours.items():
         axes.scatter([], [], s=32, color=colour, linewidths=0, label=kind)
@@ -316,7 +355,15 @@ def _write_text(figure: Figure, title: str, subtitle: str, caption: str) -> None
 def _fit(figure: Figure, y: float, text: str, *, size: float, characters: int, **look: Any) -> None:
     """Writes at the left edge of the axes; a line longer than the figure holds gets smaller type."""
     longest = max(map(len, text.split("\n")))
-    figure.text(LEFT, y, text, fontsize=size * min(1.0, characters / max(longest, 1)), va="bottom", **look)
+    figure.text(
+        LEFT,
+        y,
+        text,
+        fontsize=size * min(1.0, characters / max(longest, 1)),
+        va="bottom",
+        parse_math=False,
+        **look,
+    )
 
 
 def _subtitle(front: Front) -> str:

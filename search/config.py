@@ -177,6 +177,12 @@ class ExportSection(_Section):
     max_drop: float | None = Field(None, ge=0)
 
 
+class LoggingSection(_Section):
+    """Which trackers get the runs as well."""
+
+    to: tuple[Literal["tensorboard", "mlflow"], ...] = ()
+
+
 class SearchConfig(_Section):
     """Everything that a study is a function of."""
 
@@ -202,6 +208,7 @@ class SearchConfig(_Section):
     prune: PruneSection = PruneSection()
     distil: DistilSection = DistilSection()
     export: ExportSection = ExportSection()
+    logging: LoggingSection = LoggingSection()
 
     @field_validator("min_psnr", mode="before")
     @classmethod
@@ -256,7 +263,7 @@ FOLDERS = ("train", "train_inputs", "validation", "validation_inputs", "test", "
 FILES = {*(f"data.{name}" for name in FOLDERS), "start.weights", "min_psnr_weights"}
 # What later stages do is on record with each of their trials.
 RESUMABLE = {"trials", "time", *FILES}
-RESUMABLE_SECTIONS = ("workers.", "prune.", "distil.", "export.")
+RESUMABLE_SECTIONS = ("workers.", "prune.", "distil.", "export.", "logging.")
 
 
 def load(path: Path | None, flags: Mapping[str, Any]) -> dict[str, Any]:

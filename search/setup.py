@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from math import ceil, isfinite
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -180,13 +180,6 @@ def load_data(
 
     Raises: ValueError: as the task's ``pairs``, or if one image is to be split.
     """
-
-    scored = ceil((SSIM_WINDOW + 2 * task.border) / task.interface.scale)
-
-    def read(split: Split, minimum: int = scored) -> PairSet:
-        targets, inputs = getattr(section, split), getattr(section, f"{split}_inputs")
-        return task.pairs(targets, inputs, minimum=minimum, skip_bad=section.skip_bad_images, split=split)
-
     if section.train is None:
         odd = [
             n for n in ("train_inputs", "validation", "validation_inputs") if getattr(section, n) is not None
@@ -195,15 +188,38 @@ def load_data(
             raise ConfigError(
                 f"data.{odd[0]} is given, but no folder of training images: give --data DIR too"
             )
-        embedded = task.embedded("train"), task.embedded("validation")
-        return *embedded, (read("test") if section.test else task.embedded("test"))
-    # Without a validation folder, training images are held out and have to be scored.
-    smallest = patch if section.validation is not None else max(patch, scored)
-    train = read("train", smallest)
-    test = read("test") if section.test else None
-    if section.validation is not None:
-        return train, read("validation"), test
-    return (*hold_out(train), test)
+        train = task.embedded("train")
+    else:
+        train = _read(section, task, "train", patch=patch)
+    if section.train is not None and section.validation is None:
+        return *hold_out(train), held_out(section, task, "test", patch=patch)
+    validation = held_out(section, task, "validation", patch=patch)
+    assert validation is not None  # embedded, where there is no folder
+    return train, validation, held_out(section, task, "test", patch=patch)
+
+
+def held_out(
+    section: DataSection, task: RestorationTask, split: Literal["validation", "test"], *, patch: int
+) -> PairSet | None:
+    """Validation or test pairs as ``load_data`` gives them; training images are read only where some are held out.
+
+    Raises: ValueError: as ``load_data``.
+    """
+    if getattr(section, split) is not None:
+        return _read(section, task, split, patch=patch)
+    if section.train is None:
+        return task.embedded(split)
+    return hold_out(_read(section, task, "train", patch=patch))[1] if split == "validation" else None
+
+
+def _read(section: DataSection, task: RestorationTask, split: Split, *, patch: int) -> PairSet:
+    """The pairs of a split's folders."""
+    minimum = ceil((SSIM_WINDOW + 2 * task.border) / task.interface.scale)
+    if split == "train":
+        # Without a validation folder, training images are held out and have to be scored.
+        minimum = patch if section.validation is not None else max(patch, minimum)
+    targets, inputs = getattr(section, split), getattr(section, f"{split}_inputs")
+    return task.pairs(targets, inputs, minimum=minimum, skip_bad=section.skip_bad_images, split=split)
 
 
 def check_patch_fits_networks(space: Space, task: Task, patch: int) -> None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from search.driving import workers
 from search.pool import Pool
 from search.setup import Bench, Setup, environment, prepare, prepare_bench
 from search.strategies import STRATEGIES
+from search.trackers import find_tracker, tracked
 from spaces.baselines import published
 from spaces.checkpoint import load_published
 
@@ -93,6 +94,7 @@ def open_study(
     check_name(study, resume=resume)
     config = _configuration(said, place, study if resume else None)
     STRATEGIES[config.strategy]
+    trackers = [find_tracker(name) for name in config.logging.to]
     console.print(f"Reading images for {config.task} ...", style="dim")
     bench = prepare(config) if searching and not config.start.baseline else prepare_bench(config)
     if config.start.weights is not None:  # weights that don't fit leave no study
@@ -113,7 +115,15 @@ def open_study(
         record = (
             _resumed(store, name, bench, workers=searching) if resume else _created(store, name, bench, goal)
         )
+        for make in trackers:
+            tracker = make(record, place.folder(name), place.runs)
+            console.print(f"log: {tracker.place}", style="dim", markup=False, soft_wrap=True)
+            stack.enter_context(tracked(store, record, tracker, partial(_warn, console)))
         yield Opened(store, record, bench, place, console, pool)
+
+
+def _warn(console: Console, text: str) -> None:
+    console.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
 
 
 def check_name(study: str | None, *, resume: bool) -> None:

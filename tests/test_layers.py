@@ -1,4 +1,4 @@
-"""Imports point one way: search -> results, evaluators -> spaces; and some packages stay in one file."""
+"""Imports point one way: search -> results, evaluators -> spaces; and some packages stay in a file or two."""
 
 import ast
 from pathlib import Path
@@ -21,7 +21,8 @@ ALLOWED = {
 }
 HOMES = {
     "ray": ["search/ray_workers.py"],
-    "optuna": ["search/strategies/optuna_samplers.py"],
+    # Asking its samplers, and handing a study over, have nothing in common but the library.
+    "optuna": ["search/optuna_export.py", "search/strategies/optuna_samplers.py"],
     "nni": [],
 }
 
@@ -54,7 +55,7 @@ def test_packages_import_only_what_lies_below_them(package: str) -> None:
 
 
 @pytest.mark.parametrize("library", HOMES)
-def test_search_libraries_stay_in_one_file(library: str) -> None:
+def test_search_libraries_stay_in_their_files(library: str) -> None:
     users = [place(path) for package in PACKAGES for path in files(package) if library in imported(path)]
     assert users == HOMES[library]
 

@@ -1,9 +1,9 @@
-"""Commands that read a study: front, studies, show."""
+"""Commands that read a study: front, studies, show, report."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -82,3 +82,76 @@ def show(
         from results.figures import save_curve_figure
 
         typer.echo(save_curve_figure(record, found, rungs, plot), err=True)
+
+
+@app.command(rich_help_panel="Look")
+def report(
+    study: StudyName,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The file to write [default: STUDY.html]; - prints it."),
+    ] = None,
+    format: Annotated[
+        Literal["html", "md", "csv", "json"] | None,
+        typer.Option(help="[default: by the file's suffix] csv is a row a trial, json is everything."),
+    ] = None,
+    runs: Runs = RUNS,
+    db: Db = None,
+) -> None:
+    """Write what a study found as one document: figures, front, lineage, failures, protocols, commands.
+
+    The HTML is one file without scripts, to read, mail or print.
+    """
+    from results.report import form_of, render
+
+    printed = output is not None and str(output) == "-"
+    path = output or Path(f"{study.replace('/', '_')}.{format or 'html'}")
+    form = format or ("md" if printed else form_of(path))
+    with open_store(runs, db) as store:
+        text = render(store, study, form)
+    if printed:
+        typer.echo(text, nl=False)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    typer.echo(f"{path}: {len(text.encode()):,} bytes")
+
+
+@app.command(rich_help_panel="Look")
+def dashboard(
+    host: Annotated[
+        str,
+        typer.Option(help="Address to listen on; beyond this machine, what makes it work needs a token."),
+    ] = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="[default: 8080, or the next that is free]")
+    ] = None,
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    runs: Runs = RUNS,
+    db: Db = None,
+) -> None:
+    """Show studies in a browser, live; the store is only read."""
+    from results.dashboard import serving
+    from results.dashboard.app import create_app
+    from results.dashboard.security import Settings, token_for
+    from results.store import Store
+    from search.dashboard_worker import WorkerServices
+
+    with Store.open(db or str(runs / "pixelfront.db"), create=False, read_only=True) as store:
+        bound = serving.listen(host, 8080 if port is None else port, others=port is None)
+        token = token_for(host)
+        settings = Settings(host=host, port=bound.getsockname()[1], token=token)
+        services = WorkerServices()
+        made = create_app(store, runs=runs, services=services, settings=settings)
+        url = serving.address(bound, host, token)
+
+        def started() -> None:
+            typer.echo(f"{store.place}\n{url}   (Ctrl-C ends it)")
+            if open_page:
+                serving.open_browser(url)
+
+        def ending() -> None:
+            made.state.live.close()
+            services.close()  # a job that runs is refused, so that nobody waits for it
+
+        serving.serve(made, bound, started=started, ending=ending)

@@ -38,7 +38,7 @@ RUNS = Path("runs")
 WIDTH_WITHOUT_TERMINAL = 160
 
 BUDGET, SPACE, DATA, TRAIN, WHERE = "Budget", "Space", "Data", "Training", "Where it runs"
-PRUNE, PUBLISHED, INT8 = "Pruning", "A published network", "INT8"
+PRUNE, PUBLISHED, INT8, OPTUNA = "Pruning", "A published network", "INT8", "Optuna"
 
 # Options that several commands have.
 Convention = Annotated[
@@ -96,6 +96,14 @@ RayAddress = Annotated[
 ]
 Steps = Annotated[
     int | None, typer.Option(help="Its steps in all [default: the recipe's].", rich_help_panel=TRAIN)
+]
+Log = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="TRACKER",
+        help="Log the runs to tensorboard (RUNS/STUDY/tensorboard) or mlflow (MLFLOW_TRACKING_URI, else "
+        "RUNS/mlflow.db) as well; repeatable.",
+    ),
 ]
 Settings = Annotated[
     list[str] | None,

@@ -25,6 +25,7 @@ from search.commands.options import (
     Device,
     Gpus,
     Json,
+    Log,
     NumberOfWorkers,
     RayAddress,
     Runs,
@@ -159,6 +160,7 @@ def search(
     retries: Annotated[
         int | None, typer.Option(help="Tries again after a lost worker [default: 2].", rich_help_panel=WHERE)
     ] = None,
+    log: Log = None,
     set_: Settings = None,
     runs: Runs = RUNS,
     db: Db = None,
@@ -205,6 +207,7 @@ def search(
         "training.rungs": rungs,
         "training.precision": precision,
         "workers.retries": retries,
+        "logging.to": log,
         **where_it_runs(workers, cpus, gpus, threads, device, ray_address),
     }
     run_search(
@@ -224,6 +227,7 @@ def run(
     study: Annotated[str | None, typer.Option(help="Name of the study [default: FILE-NUMBER].")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with --study.")] = False,
     workers: NumberOfWorkers = None,
+    log: Log = None,
     set_: Settings = None,
     runs: Runs = RUNS,
     db: Db = None,
@@ -236,7 +240,7 @@ def run(
     from search.pipeline import run_pipeline
 
     run_pipeline(
-        load(config, {"workers.number": workers} | settings(set_ or ())),
+        load(config, {"workers.number": workers, "logging.to": log} | settings(set_ or ())),
         place=place_of(runs, db),
         study=study,
         resume=resume,

@@ -162,8 +162,10 @@ def fill_stages(store: Store, folder: Path, *, goal: dict[str, Any] | None = Non
     stage("search", BEATEN, 0.75)
     stage("search", DEAR, 1.5)
     stage("prune", DEAR, -6.0, 0, criterion="l1", target_gmacs=1.85)
-    stage("finetune", DEAR, 1.75, 3, recipe={"steps": 2000, "loss": "l1"})
-    stage("distil", DEAR, 2.0, 3, recipe={"steps": 2000, "loss": "l2"}, teacher=[0])
+    stage("finetune", DEAR, 1.75, 3, recipe={"stage": [{"steps": 2000, "loss": "l1"}]})
+    taught = {"stage": [{"steps": 2000, "loss": "l2", "distil": 0.5}]}
+    stage("distil", DEAR, 2.0, 3, recipe=taught, teacher=[{"study": NAME, "trial": 0}])
     stage("prune", CHEAP, -2.0, 2, criterion="taylor", target_gmacs=0.7)
-    stage("distil", CHEAP, 1.0, 6, recipe={"steps": 2000, "loss": "l2"}, teacher=[0, 2])
+    teachers = [{"study": NAME, "trial": 0}, {"study": NAME, "trial": 2}]
+    stage("distil", CHEAP, 1.0, 6, recipe=taught, teacher=teachers)
     return made

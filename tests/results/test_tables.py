@@ -161,8 +161,8 @@ def test_several_stages_are_told_apart_with_their_lineage(tmp_path: Path) -> Non
     ]
     assert "best for at most 2 GMACs: trial 5" in front
     assert "parent 3\n" in distilled.replace(" \n", "\n")
-    assert 'recipe {"steps": 2000, "loss": "l2"}' in distilled
-    assert "teacher [0]" in distilled
+    assert 'recipe {"stage": [{"steps": 2000, "loss": "l2"' in distilled
+    assert 'teacher [{"study": "phone", "trial": 0}]' in distilled
     assert cells(distilled)[:4] == [
         ["trial", "stage", "state", "GMACs", "psnr_y [dB]"],
         ["0", "published", "complete", "4.043", f"{bicubic.value + 2.5:.3f}"],

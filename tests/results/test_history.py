@@ -1,0 +1,48 @@
+"""The growth of a front, against the hypervolume of the whole each time."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from results.front import hypervolume
+from results.history import hypervolume_history
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("direction", ["max", "min"])
+def test_each_step_is_the_hypervolume_of_all_so_far(seed, direction):
+    random = np.random.default_rng(seed)
+    values = [(float(c), float(q)) for c, q in random.integers(0, 12, (60, 2))]
+    reference = (10.0, 2.0 if direction == "max" else 10.0)
+    history = dict(hypervolume_history(range(60), values, reference, ("min", direction), most=0))
+    volume = 0.0
+    for n in range(60):
+        whole = hypervolume(values[: n + 1], ("min", direction), reference)
+        assert history.get(n, volume) == pytest.approx(whole)
+        assert (n in history) == (whole > volume) or n == 59
+        volume = whole
+
+
+def test_nothing_that_is_worse_than_the_reference_counts():
+    assert hypervolume_history([1.0, 2.0], [(3.0, 5.0), (1.0, 0.5)], (2.0, 1.0), ("min", "max")) == [
+        (2.0, 0.0)
+    ]
+    assert hypervolume_history([], [], (2.0, 1.0), ("min", "max")) == []
+
+
+def test_long_histories_are_thinned_and_keep_their_end():
+    values = [(1.0, float(n)) for n in range(1000)]
+    history = hypervolume_history(range(1000), values, (2.0, 0.0), ("min", "max"), most=50)
+    assert len(history) <= 50
+    assert history[-1] == (999, 999.0)
+
+
+def test_a_hundred_thousand_trials_take_under_two_seconds():
+    random = np.random.default_rng(0)
+    values = [(float(c), float(q)) for c, q in random.random((100_000, 2))]
+    started = time.process_time()
+    hypervolume_history(range(100_000), values, (1.0, 0.0), ("min", "max"))
+    assert time.process_time() - started < 2
