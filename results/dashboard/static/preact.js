@@ -1,0 +1,9 @@
+// Preact, its hooks and htm from one place: `html` is what JSX would be, without a build step.
+import { h } from './vendor/preact.js';
+import htm from './vendor/htm.js';
+
+export { Fragment, createContext, h, render } from './vendor/preact.js';
+export {
+  useCallback, useContext, useEffect, useLayoutEffect, useMemo, useReducer, useRef, useState,
+} from './vendor/hooks.js';
+export const html = htm.bind(h);
