@@ -291,19 +291,19 @@ def _measure_here(job: dict[str, Any]) -> dict[str, Any]:
         # Libraries load and make their tables at the first pass; they aren't the network's.
         small = network.size_requirements.padded(16, 16)
         run(network, torch.rand(1, task.in_channels, *small), scale=task.scale)
-        base = _reset_peak()
+        base = reset_peak()
         run(network, torch.rand(1, task.in_channels, *job["size"]), scale=task.scale)
-        peak, method = _peak()
+        peak, method = peak_memory()
     return {"bytes": peak - base + weights, "method": f"{method}, {job['threads']} thread(s)"}
 
 
 def _measure_onnx(path: Path, task: Task, job: dict[str, Any]) -> dict[str, Any]:
     """Of a session and one pass: its weights aren't to be told from what else it keeps."""
-    base = _reset_peak()
+    base = reset_peak()
     network = OnnxNetwork(path, threads=job["threads"])
     with torch.inference_mode():
         run(network, torch.rand(1, task.in_channels, *job["size"]), scale=task.scale)
-    peak, method = _peak()
+    peak, method = peak_memory()
     return {"bytes": peak - base, "method": f"{method}, {job['threads']} thread(s)"}
 
 
@@ -331,7 +331,7 @@ def _largest_so_far() -> int:
     return found if sys.platform == "darwin" else found * 1024
 
 
-def _reset_peak() -> int:
+def reset_peak() -> int:
     """Resident memory now, from which on the peak counts where the system can do that."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
@@ -340,7 +340,7 @@ def _reset_peak() -> int:
         return _largest_so_far()
 
 
-def _peak() -> tuple[int, str]:
+def peak_memory() -> tuple[int, str]:
     try:
         return _status("VmHWM"), "resident memory"
     except OSError:
