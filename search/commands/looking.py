@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from search.commands.options import (
     RUNS,
     Db,
+    Json,
     Runs,
     StudyName,
     TrialName,
     app,
     console,
     open_store,
+    place_of,
+    progress_bars,
     trial_of,
 )
 
@@ -82,6 +87,69 @@ def show(
         from results.figures import save_curve_figure
 
         typer.echo(save_curve_figure(record, found, rungs, plot), err=True)
+
+
+@app.command(rich_help_panel="Look")
+def correlate(
+    study: StudyName,
+    json: Json = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="Write the matrix as a heat map (png, pdf or svg).")
+    ] = None,
+    proxies: Annotated[
+        bool, typer.Option("--proxies", help="Measure zero-cost proxies of its networks too.")
+    ] = False,
+    latency: Annotated[
+        bool,
+        typer.Option(
+            "--latency", help="Measure latency and peak memory of its networks where missing, for the record."
+        ),
+    ] = False,
+    device: Annotated[str, typer.Option(help="Of --latency: auto, cpu (one thread) or cuda.")] = "cpu",
+    runs: Runs = RUNS,
+    db: Db = None,
+) -> None:
+    """Print rank correlations of costs, runtimes, proxies and quality, and of early rungs with the last.
+
+    Of the search's complete trials, which are trained alike.
+    """
+    from results import correlation, correlation_tables
+
+    with open_store(runs, db) as store:
+        record = store.study(study)
+        correlation.analyse(store, study)  # refuses before anything is measured
+        measured: Any = ()
+        with progress_bars() as (start, advance):
+            if latency:
+                from search.correlate import record_runtimes
+
+                record_runtimes(store, record, place_of(runs, db), device, _bar(start, advance, "latency"))
+            if proxies:
+                from search.correlate import study_proxies
+
+                folder = place_of(runs, db).folder(study)
+                measured = study_proxies(store, record, folder, _bar(start, advance, "proxies"))
+        found = correlation.analyse(store, study, measured)
+    if json:
+        typer.echo(correlation_tables.as_json(found))
+    else:
+        console().print(correlation_tables.analysis_table(found))
+    if plot:
+        from results.heat_map import save_heat_map
+
+        typer.echo(save_heat_map(found, plot), err=True)
+
+
+def _bar(
+    start: Callable[[str, int], None], advance: Callable[[str, int], None], name: str
+) -> Callable[[int], Callable[[int], None]]:
+    """What begins a progress bar of that name, and gives what moves it."""
+
+    def begin(total: int) -> Callable[[int], None]:
+        start(name, total)
+        return partial(advance, name)
+
+    return begin
 
 
 @app.command(rich_help_panel="Look")
