@@ -44,7 +44,9 @@ def average(networks: Sequence[Network], x: Tensor, *, scale: int, turns: int = 
     total: Tensor | None = None
     for network in networks:
         for turn in range(turns):
-            output = turned_back(run(network, turned(x, turn).contiguous(), scale=scale), turn)
+            # Of one memory layout with all else that runs networks: another rounds differently.
+            view = turned(x, turn).contiguous(memory_format=torch.channels_last)
+            output = turned_back(run(network, view, scale=scale), turn)
             total = output if total is None else total + output
     assert total is not None
     return total if len(networks) * turns == 1 else total / (len(networks) * turns)

@@ -68,9 +68,14 @@ class OnnxNetwork(Network):
         stated = self.session.get_modelmeta().custom_metadata_map
         self.task = stated.get("task")
         text = stated.get("architecture")
-        self.architecture = Architecture.from_json(text) if text else None
         self.scale, self.out_channels = self._measured_scale()
-        self.size_requirements = self._sizes(stated)
+        try:
+            self.architecture = Architecture.from_json(text) if text else None
+            self.size_requirements = self._sizes(stated)
+        except OnnxError:
+            raise
+        except ValueError as error:
+            raise OnnxError(f"{path}: its metadata isn't what 'pixelfront export' writes: {error}") from error
 
     def forward(self, x: Tensor) -> Tensor:
         """The file's output; raises OnnxError for a size that it can't take."""

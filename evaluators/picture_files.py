@@ -12,7 +12,7 @@ import os
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
@@ -29,14 +29,9 @@ from evaluators.images import SUFFIXES, ImageError
 FORMATS = {"png": ".png", "tiff": ".tif", "webp": ".webp", "jpeg": ".jpg"}
 _READ = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # others may start programs or unpack to anything
 _BROKEN = (OSError, SyntaxError, ValueError, TypeError, struct.error)
-_ORIENTATION, _EXIF_IFD, _EXIF_WIDTH, _EXIF_HEIGHT, _TIFF_XMP, _TIFF_ICC = (
-    274,
-    34665,
-    40962,
-    40963,
-    700,
-    34675,
-)
+_ORIENTATION, _EXIF_IFD, _EXIF_WIDTH, _EXIF_HEIGHT = 274, 34665, 40962, 40963
+_TIFF_XMP, _TIFF_ICC, _BITS, _PHOTOMETRIC, _DESCRIPTION, _PLANES, _EXTRA = 700, 34675, 258, 262, 270, 284, 338
+_LAYOUTS = ('{"shape"', "ImageJ=")  # descriptions of a file's arrays, which those of its output aren't
 # Of EXIF's first directory what describes the picture; the rest says how its file is laid out.
 _DESCRIPTIVE = (270, 271, 272, 305, 306, 315, 316, 18246, 33432, _EXIF_IFD, 34853, *range(40091, 40096))
 _TURNS = {
@@ -109,7 +104,9 @@ def read_picture(path: Path) -> Picture:
         raise
     except PIL.UnidentifiedImageError:
         known = " ".join(suffix[1:] for suffix in SUFFIXES)
-        raise ImageError(f"{path}: expected a picture ({known}), got another kind of file") from None
+        raise ImageError(
+            f"{path}: expected a picture ({known}), got another kind of file, or floating point"
+        ) from None
     except PIL.Image.DecompressionBombError as error:
         raise ImageError(f"{path}: too large ({error}); cut it into smaller pictures") from error
     except _BROKEN as error:
@@ -125,6 +122,10 @@ def _check(picture: PIL.Image.Image, path: Path) -> None:
     if frames > 1 and picture.format != "MPO":  # a camera's MPO holds the photograph and its previews
         raise ImageError(f"{path}: expected one picture, got {frames} frames; save the one that you want")
     if _is_deep(picture):
+        tags = _tiff_tags(picture)
+        if tags.get(_PLANES) == 2 or tags.get(_EXTRA) == (1,):
+            what = "a plane for each channel" if tags.get(_PLANES) == 2 else "colours multiplied by alpha"
+            raise ImageError(f"{path}: a 16-bit TIFF with {what} can't be read; save it without")
         if picture.mode not in ("I;16", "I;16B", "RGB", "RGBA") or "transparency" in picture.info:
             raise ImageError(
                 f"{path}: expected 16-bit greyscale, RGB or RGBA, got {picture.mode} {_storage(picture)}; convert it"
@@ -146,8 +147,14 @@ def _storage(picture: PIL.Image.Image) -> str:
     return str(args[0] if isinstance(args, tuple) and args else args)
 
 
+def _tiff_tags(picture: PIL.Image.Image) -> Mapping[int, Any]:
+    return getattr(picture, "tag_v2", {})
+
+
 def _is_deep(picture: PIL.Image.Image) -> bool:
     storage = _storage(picture)
+    if 16 in _tiff_tags(picture).get(_BITS, ()):  # Pillow says 8 of those with a plane for each channel
+        return True
     return ";16" in storage and not storage.startswith("BGR;")  # a BMP's BGR;16 has 16 bits a pixel
 
 
@@ -165,7 +172,8 @@ def _deep_channels(picture: PIL.ImageFile.ImageFile) -> list[np.ndarray]:
     """
     storage = _storage(picture)
     if picture.mode.startswith("I;16"):
-        return [np.asarray(picture).astype(np.uint16)]
+        grey = np.asarray(picture).astype(np.uint16)
+        return [~grey if _tiff_tags(picture).get(_PHOTOMETRIC) == 0 else grey]  # 0: white is 0
     if storage == "LA;16B":  # as long as four channels of 8 bits
         upper, lower, alpha_upper, alpha_lower = _loaded_as(picture, "RGBA")
         return [_joined(upper, lower), _joined(alpha_upper, alpha_lower)]
@@ -202,6 +210,8 @@ def _embedded(picture: PIL.Image.Image) -> Embedded:
         xmp = re.sub(rb'(tiff:Orientation(?:=["\']|>))[0-9]', rb"\g<1>1", xmp)
     for tag in set(exif) - set(_DESCRIPTIVE):
         del exif[tag]
+    if str(exif.get(_DESCRIPTION, "")).startswith(_LAYOUTS):
+        del exif[_DESCRIPTION]
     return Embedded(
         picture.info.get("icc_profile"),
         exif.tobytes() if exif else None,
@@ -266,6 +276,8 @@ def _of_size(embedded: Embedded, height: int, width: int) -> Embedded:
         return embedded
     exif = Exif()
     exif.load(embedded.exif)
+    if _EXIF_IFD not in exif:  # reading what isn't there would make it
+        return embedded
     details = exif.get_ifd(_EXIF_IFD)
     for tag, side in ((_EXIF_WIDTH, width), (_EXIF_HEIGHT, height)):
         if tag in details:

@@ -16,5 +16,6 @@ def to_tensor(pixels: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
     """
     full = FULL_SCALE[pixels.dtype]
     own = pixels if pixels.flags.writeable and pixels.flags.c_contiguous else pixels.copy()
-    tensor = torch.from_numpy(own).to(device).permute(0, 3, 1, 2)
+    # As a view, because NumPy gives a new axis the stride 0, by which torch doesn't know channels last.
+    tensor = torch.from_numpy(own).view(own.shape).to(device).permute(0, 3, 1, 2)
     return tensor if full == 1 else tensor.float().div_(full)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 import torch
@@ -108,6 +109,21 @@ def find_jobs(
     return [job for job in jobs if replace == "overwrite" or job not in there], (
         len(there) if replace == "skip" else 0
     )
+
+
+def check_folder(output: Path) -> None:
+    """Nothing, if files can be written to the outputs' folder, or where it is to be made.
+
+    Raises: ValueError: else, which is better known before an hour's work.
+    """
+    there = next(folder for folder in (output, *output.resolve().parents) if folder.exists())
+    try:
+        with TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"-o {output}: can't be written to ({error.strerror}); name another folder"
+        ) from error
 
 
 def _expanded(text: str, output: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[Path, Path]]:
@@ -347,6 +363,7 @@ def restore_all(
         subject, settings, lambda note: console.print(f"note: {note}", highlight=False, soft_wrap=True)
     )
     jobs, there = find_jobs(inputs, output, settings.form, raws=restorer.raws, replace=replace)
+    check_folder(output)
     if there:
         print(f"{there} outputs are there and were left")
     failed = 0

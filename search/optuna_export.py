@@ -7,6 +7,7 @@ within the budget.
 
 from __future__ import annotations
 
+import json
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +26,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from results.migrations import VERSION_TABLE
 from results.overview import GIGA, Overview, cost_key, goal_text, overview, value
 from results.schema import Rung, Trial
 from results.store import Store
@@ -95,6 +97,10 @@ def _opened(url: str) -> Iterator[BaseStorage]:
     if url.startswith(JOURNAL):
         if not path.parent.is_dir():
             raise OptunaExportError(f"--to-optuna {url}: there is no folder {path.parent}")
+        if not _may_be_journal(path):
+            raise OptunaExportError(
+                f"--to-optuna {url}: the file is no journal of Optuna's; name another one"
+            )
         yield JournalStorage(JournalFileBackend(str(path)))
         return
     if "://" not in url:
@@ -102,6 +108,7 @@ def _opened(url: str) -> Iterator[BaseStorage]:
             f"--to-optuna: expected sqlite:///FILE, another database's URL or journal:FILE, got {url!r}"
         )
     try:
+        _check_tables(url)
         storage = RDBStorage(url)
     except (sqlalchemy.exc.SQLAlchemyError, ImportError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
@@ -111,6 +118,33 @@ def _opened(url: str) -> Iterator[BaseStorage]:
     finally:
         storage.remove_session()
         storage.engine.dispose()
+
+
+def _may_be_journal(path: Path) -> bool:
+    """Whether there is no such file, or an empty one, or one with a journal's first line: Optuna writes into any."""
+    if not path.exists():
+        return True
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        first = file.readline(1 << 20)
+    try:
+        return not first or "op_code" in json.loads(first)
+    except (ValueError, TypeError):
+        return False
+
+
+def _check_tables(url: str) -> None:
+    """Nothing, unless it is a store of ours: Optuna calls its tables the same, and would write into them.
+
+    Raises: ValueError: then.
+    """
+    engine = sqlalchemy.create_engine(url)
+    try:
+        if sqlalchemy.inspect(engine).has_table(VERSION_TABLE):
+            raise ValueError("it is pixelfront's own store; name another database")
+    finally:
+        engine.dispose()
 
 
 def _new_study(storage: BaseStorage, found: Overview, *, replace: bool) -> optuna.Study:

@@ -187,9 +187,15 @@ def _interface(task: Task) -> tuple[int, int, int]:
 def _onnx_member(path: Path, asked: str | None, threads: int | None) -> tuple[str, Member]:
     network = OnnxNetwork(path, threads=threads)
     member = Member(path.name, network.architecture, network, str(path))
-    if network.task:
-        return _checked(str(path), (network.task, member), asked)
     own = (network.scale, network.in_channels, network.out_channels)
+    if network.task:
+        found = _checked(str(path), (network.task, member), asked)
+        if network.task not in task_names() or _interface(get_task(network.task).interface) != own:
+            raise ValueError(
+                f"{path}: it says that it is for {network.task}, but has {network.in_channels} channels in, "
+                f"{network.out_channels} out, and enlarges by {network.scale}; export it anew"
+            )
+        return found
     fitting = [name for name in task_names() if _interface(get_task(name).interface) == own]
     name = get_task(asked).interface.name if asked else fitting[0] if len(fitting) == 1 else None
     if name is None or name not in fitting:

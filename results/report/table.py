@@ -39,6 +39,7 @@ def trials_csv(found: Overview, rungs: Sequence[Rung]) -> str:
         record |= {measurement_title(each): each.value for each in trial.measurements}
         record |= {f"gene {name}": said for name, said in (trial.genotype or {}).items()}
         records.append(record)
+    records = [{key: _inert(said) for key, said in record.items()} for record in records]
     text = io.StringIO()
     columns = dict.fromkeys(key for record in records for key in record) or {"trial": None}
     # Sorted within their kind, so that later stages' measurements lie beside those of the search.
@@ -46,3 +47,8 @@ def trials_csv(found: Overview, rungs: Sequence[Rung]) -> str:
     writer.writeheader()
     writer.writerows(records)
     return text.getvalue()
+
+
+def _inert(said: Any) -> Any:
+    """Text that a spreadsheet doesn't take for a formula."""
+    return f"'{said}" if isinstance(said, str) and said.startswith(("=", "+", "-", "@", "\t", "\r")) else said

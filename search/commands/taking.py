@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -121,7 +122,8 @@ def _export_to_optuna(study: str, url: str, replace: bool, runs: Path, db: str |
             advanced=lambda count: advance(study, count),
         )
     left = f"; {done.open} that haven't ended are left out" if done.open else ""
-    typer.echo(f"{url}: study '{done.name}', {done.trials} trials{left}")
+    shown = re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)  # without the password
+    typer.echo(f"{shown}: study '{done.name}', {done.trials} trials{left}")
 
 
 def _export_int8(

@@ -10,6 +10,7 @@ from torch import Tensor
 from evaluators.ensemble import TURNS, average, restore_averaged, turned, turned_back
 from evaluators.images import orientations
 from evaluators.restoration import quantise, restore
+from evaluators.tiling import Survey, Tiler
 from spaces.architecture import Block
 from spaces.build import build
 from spaces.chain import Chain
@@ -98,3 +99,15 @@ def test_refusals() -> None:
     for networks, turns in (([], 1), ([small(0)], 0), ([small(0)], 9)):
         with pytest.raises(ValueError, match=f"got {len(networks)} and {turns}"):
             average(networks, x, scale=2, turns=turns)
+
+
+def test_an_output_is_the_same_however_the_array_lies_in_memory() -> None:
+    network = small(0)
+    readonly = PIXELS.copy()
+    readonly.flags.writeable = False
+    first, second = restore_averaged([network], [PIXELS, readonly], scale=2, finish=lambda x: x.numpy())
+    np.testing.assert_array_equal(first, second)
+    (scored,) = restore(network, [PIXELS], scale=2, finish=lambda x: x.numpy())
+    np.testing.assert_array_equal(first, scored)
+    ((_, tiled),) = Tiler([network], [Survey(0, 1)]).outputs(PIXELS, None)
+    np.testing.assert_array_equal(first, tiled.numpy())

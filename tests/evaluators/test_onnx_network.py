@@ -178,3 +178,14 @@ def test_no_file_and_junk(tmp_path: Path) -> None:
     (tmp_path / "junk.onnx").write_bytes(b"junk")
     with pytest.raises(OnnxError, match=r"junk\.onnx: can't be opened as ONNX"):
         OnnxNetwork(tmp_path / "junk.onnx")
+
+
+@pytest.mark.parametrize(("key", "value"), [("architecture", '{"width": 8}'), ("minimum_size", "small")])
+def test_metadata_that_export_did_not_write_is_told_with_the_file(
+    ours: Path, key: str, value: str, tmp_path: Path
+) -> None:
+    model = onnx.load(ours)
+    next(each for each in model.metadata_props if each.key == key).value = value
+    onnx.save(model, tmp_path / "m.onnx")
+    with pytest.raises(OnnxError, match=r"m\.onnx: its metadata isn't what 'pixelfront export' writes"):
+        OnnxNetwork(tmp_path / "m.onnx")

@@ -151,3 +151,26 @@ def test_alpha_is_enlarged_and_stays_where_it_is() -> None:
     assert large.dtype == np.uint16
     assert (large[:, 0], large[:, -1]) == (pytest.approx(0), pytest.approx(65535))
     assert resize_alpha(alpha, 8, 8) is alpha
+
+
+def test_16_bit_tiffs_that_pillow_would_misread_are_refused(tmp_path: Path) -> None:
+    pixels = noise(8, 9, 4, deep=True)
+    tifffile.imwrite(
+        tmp_path / "planes.tif", noise(3, 8, 9, deep=True), photometric="rgb", planarconfig="separate"
+    )
+    tifffile.imwrite(tmp_path / "multiplied.tif", pixels, photometric="rgb", extrasamples=["assocalpha"])
+    for name, what in (("planes", "a plane for each channel"), ("multiplied", "colours multiplied by alpha")):
+        with pytest.raises(ImageError, match=what):
+            read_picture(tmp_path / f"{name}.tif")
+
+
+def test_a_16_bit_tiff_whose_white_is_0_is_no_negative(tmp_path: Path) -> None:
+    pixels = noise(8, 9, deep=True)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="miniswhite")
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.tif").pixels, 65535 - pixels)
+
+
+def test_what_described_the_files_arrays_is_left_out(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", noise(8, 9, 3), photometric="rgb", software="camera")
+    write_picture(read_picture(tmp_path / "a.tif"), tmp_path / "b.png", "png")
+    assert dict(PIL.Image.open(tmp_path / "b.png").getexif()) == {305: "camera"}

@@ -180,6 +180,16 @@ def test_names_and_reasons_are_no_markup(tmp_path):
     assert r"\| \`a\` & $x$ $y$ |" in markdown
 
 
+def test_a_reason_is_no_formula_in_a_spreadsheet(tmp_path):
+    with Store.open(tmp_path / "results.db") as store:
+        study, _ = new_study(store, tmp_path, "s")
+        failed = studies.add(store, study, studies.DEAR)
+        store.start_trial(failed.id)
+        store.fail_trial(failed.id, "=cmd|' /C calc'!A0")
+        (row,) = csv.DictReader(io.StringIO(render(store, "s", "csv")))
+    assert row["reason"] == "'=cmd|' /C calc'!A0"
+
+
 def test_two_thousand_marks_become_one_picture(small_store, monkeypatch):
     found = overview(small_store, studies.NAME)
     points = [

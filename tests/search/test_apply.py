@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import onnx
 import PIL.Image
 import pytest
 import torch
@@ -216,3 +217,25 @@ def test_rfdn_has_its_published_quality(apply: Apply, shared: Path, tmp_path: Pa
     target = np.asarray(PIL.Image.open(shared / "data" / "set5" / "HR" / "butterfly.png"))
     assert restored.shape == target.shape
     assert psnr(restored, target, border=4, colour="y") > 28
+
+
+@pytest.mark.parametrize("task", ["denoise", "nothing"])
+def test_a_file_that_is_not_for_what_it_says_is_refused(
+    apply: Apply, models: Path, tmp_path: Path, task: str
+) -> None:
+    model = onnx.load(models / "m.onnx")
+    next(each for each in model.metadata_props if each.key == "task").value = task
+    onnx.save(model, models / "m.onnx")
+    save(PHOTOGRAPH[:32, :40], tmp_path / "a.png")
+    said = apply("models/m.onnx", "a.png", "-o", "out", code=2).stderr
+    assert (
+        f"models/m.onnx: it says that it is for {task}, but has 3 channels in, 3 out, and enlarges by 2"
+        in said
+    )
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_first(apply: Apply, models: Path, tmp_path: Path) -> None:
+    save(PHOTOGRAPH[:32, :40], tmp_path / "a.png")
+    said = apply("models/m.onnx", "a.png", "-o", "/proc/out", code=2).stderr  # root may write anywhere else
+    assert "-o /proc/out: can't be written to (" in said
+    assert said.count("\n") == 1

@@ -132,3 +132,22 @@ def test_an_export_that_is_cut_off_leaves_no_study(store, url):
 def test_storages_that_cannot_be_opened(store, url, reason):
     with pytest.raises(OptunaExportError, match=reason):
         export_to_optuna(store, studies.NAME, url)
+
+
+def test_our_own_store_is_refused_and_left_alone(tmp_path):
+    path = tmp_path / "pixelfront.db"
+    with Store.open(path) as own:
+        studies.fill(own, tmp_path)
+        before = path.read_bytes()
+        for replace in (False, True):
+            with pytest.raises(OptunaExportError, match="it is pixelfront's own store; name another"):
+                export_to_optuna(own, studies.NAME, f"sqlite:///{path}", replace=replace)
+        assert path.read_bytes() == before
+
+
+def test_a_file_that_is_no_journal_is_refused_and_left_alone(store, tmp_path):
+    (tmp_path / "text").write_text("something else")
+    for name in ("text", ""):
+        with pytest.raises(OptunaExportError, match="no journal of Optuna's"):
+            export_to_optuna(store, studies.NAME, f"journal:{tmp_path / name}")
+    assert (tmp_path / "text").read_text() == "something else"
