@@ -166,6 +166,10 @@ class Channels:
         total = lengths[..., self._products].prod(-1) @ constants
         return total if widths.ndim > 1 else float(total)
 
+    def places(self) -> dict[str, tuple[np.ndarray, ...]]:
+        """The channel of each index of each dimension of every parameter and buffer, by name."""
+        return {name: tuple(self._channel[ids] for ids in axes) for name, axes in self._numbers.items()}
+
     def slices(self) -> list[tuple[Tensor, int, np.ndarray]]:
         """(parameter, dimension, channel of each index) wherever something can be pruned."""
         wanted = np.zeros(self.count, bool)
