@@ -1,9 +1,12 @@
-"""The dashboard at 10,000 and 100,000 trials, beside optuna-dashboard on the same trials.
+"""The dashboard at 10,000 and 100,000 trials of 3 objectives, beside optuna-dashboard on the same trials.
 
-    python benchmarks/dashboard.py --trials 10000 [--optuna-dashboard /tmp/od/bin/optuna-dashboard] [--json FILE]
+    python benchmarks/dashboard.py [--optuna-python /tmp/od/bin/python] [--json FILE]
 
-Makes a synthetic study of N trials with 3 objectives in a store of ours and (the same trials) in an Optuna storage,
-starts each server cold, and measures what a page needs: the first front, a poll that finds nothing new, and the bytes.
+Makes the studies, in a store of ours and the same trials in an Optuna storage, and prints a table: how long a server
+takes to start, how long after its page was opened the first front is drawn (in a Chromium that already runs, by a
+server that has answered nothing yet), what a poll that finds nothing new takes, and the bytes. Files are in the page
+cache.
+The rival's environment: ``python -m venv /tmp/od && /tmp/od/bin/pip install optuna-dashboard``.
 """
 
 from __future__ import annotations
@@ -11,6 +14,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
+import shutil
 import socket
 import statistics
 import subprocess
@@ -25,6 +30,7 @@ from typing import Any
 from urllib.request import urlopen
 
 import numpy as np
+from playwright.sync_api import Browser, TimeoutError, sync_playwright
 from sqlalchemy import insert
 
 from results.schema import MeasurementRow, RungRow, TrialRow
@@ -40,6 +46,16 @@ QUALITY = "Y, 8-bit, border 4, on synthetic (0123456789ab)"
 FAILED = 0.01
 STUDY = "synthetic"
 BATCH = 5000
+POLLS, POLLING_S = 21, 10.0  # at most
+SHOWN = {
+    "start_s": ("server starts", "{:.2f} s"),
+    "start_processor_s": ("of which processor time", "{:.2f} s"),
+    "drawn_s": ("first front drawn", "{:.2f} s"),
+    "drawn_processor_s": ("the server's processor time by then", "{:.2f} s"),
+    "bytes": ("bytes of the trials", "{:,.0f}"),
+    "poll_ms": ("a poll, nothing new", "{:.1f} ms"),
+    "poll_bytes": ("its bytes", "{:,.0f}"),
+}
 START = datetime(2025, 1, 1, tzinfo=UTC)
 
 
@@ -188,9 +204,55 @@ def fill_optuna(path: Path, name: str, count: int) -> int:
     return study._study_id
 
 
+@dataclass(frozen=True)
+class Rival:
+    """A dashboard: how it is started, and where its page and its data are.
+
+    Attributes:
+        ready: What answers once the server has started.
+        page: Opened in the browser; its front is drawn when the selector's element is there.
+        data: What its page asks for to know the trials.
+        poll: The same of what came after all of them, {revision} being the answer's.
+    """
+
+    command: list[str]
+    ready: str
+    page: str
+    drawn: str
+    data: list[str]
+    poll: str
+
+
+def ours(path: Path, port: int) -> Rival:
+    """Our dashboard."""
+    base = f"/api/v1/studies/{STUDY}"
+    program = [sys.executable, "-c", "from search.cli import main; main()", "dashboard"]
+    return Rival(
+        [*program, "--db", str(path), "--port", str(port)],
+        "/api/v1/info",
+        f"/#/s/{STUDY}/front",
+        "html[data-drawn]",
+        [base, f"{base}/points", f"{base}/front"],
+        f"{base}/points?since={{revision}}",
+    )
+
+
+def optunas(python: Path, path: Path, port: int, trials: int) -> Rival:
+    """Optuna's; its page asks again for the trials after the last one every ten seconds."""
+    program = python.with_name("optuna-dashboard")
+    return Rival(
+        [str(program), f"sqlite:///{path}", "--port", str(port), "--host", "127.0.0.1"],
+        "/api/studies",
+        "/dashboard/studies/1",
+        "#graph-pareto-front .trace",
+        ["/api/studies/1?after=0"],
+        f"/api/studies/1?after={trials}",
+    )
+
+
 @contextmanager
-def running(command: list[str], ready: str) -> Iterator[float]:
-    """A server that answers at the address; gives the seconds until it did."""
+def running(command: list[str], ready: str) -> Iterator[tuple[int, float]]:
+    """A server that answers at the address; gives its process's id and the seconds until it answered."""
     begun = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
@@ -202,86 +264,59 @@ def running(command: list[str], ready: str) -> Iterator[float]:
                     if process.poll() is not None or time.perf_counter() - begun > 120:
                         raise RuntimeError(f"{command[0]} doesn't answer") from None
                     time.sleep(0.02)
-            yield time.perf_counter() - begun
+            yield process.pid, time.perf_counter() - begun
         finally:
-            process.terminate()
+            process.kill()
             process.wait(30)
 
 
-def timed(address: str, repeats: int = 1) -> tuple[float, int, bytes]:
-    """Median seconds of a request, bytes and content of its answer."""
-    seconds, content = [], b""
-    for _ in range(repeats):
-        begun = time.perf_counter()
-        with urlopen(address, timeout=600) as answer:
-            content = answer.read()
-        seconds.append(time.perf_counter() - begun)
-    return statistics.median(seconds), len(content), content
-
-
-def measure_ours(path: Path, name: str, browser: str | None) -> dict[str, Any]:
-    """What the page asks for to draw the first front, from a server that has just started."""
-    port = free_port()
-    base = f"http://127.0.0.1:{port}/api/v1"
-    study = f"{base}/studies/{name}"
-    pixelfront = [sys.executable, "-c", "from search.cli import main; main()"]
-    command = [*pixelfront, "dashboard", "--db", str(path), "--port", str(port)]
-    with running(command, f"{base}/info") as started:
-        detail, _, _ = timed(study)
-        points, size, content = timed(f"{study}/points")
-        front, front_size, _ = timed(f"{study}/front")
-        revision = json.loads(content)["revision"]
-        poll, poll_size, _ = timed(f"{study}/points?since={revision}", 21)
-        features, features_size, _ = timed(f"{study}/points?fields=features")
-    found = {
-        "start_s": started,
-        "first_front_s": detail + points + front,
-        "first_front_bytes": size + front_size,
-        "poll_ms": 1e3 * poll,
-        "poll_bytes": poll_size,
-        "features_s": features,
-        "features_bytes": features_size,
-    }
-    if browser is not None:
-        with running(command, f"{base}/info"):
-            found["first_front_drawn_s"] = first_front_drawn(
-                f"http://127.0.0.1:{port}/#/s/{name}/front", browser
-            )
-    return found
-
-
-def first_front_drawn(url: str, browser: str) -> float:
-    """Seconds from opening the page until its first front is drawn, in a browser of that path."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
-        try:
-            page = chromium.new_page()
-            page.goto(url)
-            # Asked again and again: waiting inside the page needs eval, which its policy forbids.
-            while (drawn := page.evaluate("window.pixelfront?.drawn ?? null")) is None:
-                page.wait_for_timeout(20)
-            return drawn / 1e3
-        finally:
-            chromium.close()
-
-
-def measure_optuna(program: str, path: Path, study: int, count: int) -> dict[str, Any]:
-    """The same of optuna-dashboard: the study with all trials, then with those after the last one."""
-    port = free_port()
+def measure(rival: Rival, port: int, browser: Browser, patience_s: float) -> dict[str, float | None]:
+    """One cold start: the page in the browser first, then polls and bytes."""
     base = f"http://127.0.0.1:{port}"
-    command = [program, f"sqlite:///{path}", "--port", str(port), "--host", "127.0.0.1"]
-    with running(command, f"{base}/api/studies") as started:
-        load, size, _ = timed(f"{base}/api/studies/{study}?after=0")
-        poll, poll_size, _ = timed(f"{base}/api/studies/{study}?after={count}", 3)
+    page = browser.new_page(viewport={"width": 1400, "height": 900})
+    try:
+        with running(rival.command, base + rival.ready) as (process, started):
+            at_start, begun = processor_seconds(process), time.perf_counter()
+            page.goto(base + rival.page, wait_until="commit")
+            drawn: float | None = None
+            try:
+                page.wait_for_selector(rival.drawn, state="attached", timeout=1e3 * patience_s)
+                drawn = time.perf_counter() - begun
+            except TimeoutError:
+                return {"start_s": started, "drawn_s": None}
+            worked = processor_seconds(process) - at_start
+            page.close()  # its own polls would come in between
+            answers = [fetch(base + each) for each in rival.data]
+            revision = json.loads(answers[0][1]).get("revision")
+            poll = base + rival.poll.format(revision=revision)
+            polls = [fetch(poll)]
+            while len(polls) < POLLS and sum(seconds for seconds, _ in polls) < POLLING_S:
+                polls.append(fetch(poll))
+    finally:
+        page.close()
     return {
         "start_s": started,
-        "load_s": load,
-        "load_bytes": size,
-        "poll_ms": 1e3 * poll,
-        "poll_bytes": poll_size,
+        "start_processor_s": at_start,
+        "drawn_s": drawn,
+        "drawn_processor_s": worked,
+        "bytes": sum(len(content) for _, content in answers),
+        "poll_ms": 1e3 * statistics.median(seconds for seconds, _ in polls),
+        "poll_bytes": len(polls[0][1]),
     }
+
+
+def fetch(address: str) -> tuple[float, bytes]:
+    """Seconds and content of an answer."""
+    begun = time.perf_counter()
+    with urlopen(address, timeout=600) as answer:
+        content = answer.read()
+    return time.perf_counter() - begun, content
+
+
+def processor_seconds(process: int) -> float:
+    """What the process has used of processors so far."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def free_port() -> int:
@@ -291,37 +326,102 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def medians(runs: list[dict[str, float | None]]) -> dict[str, float | None]:
+    """Of each figure; None where a run has none."""
+    found: dict[str, float | None] = {}
+    for name in max(runs, key=len):
+        values = [run.get(name) for run in runs]
+        known = [value for value in values if value is not None]
+        found[name] = statistics.median(known) if len(known) == len(values) else None
+    return found
+
+
+def table(measured: dict[int, dict[str, Any]], patience_s: float) -> str:
+    """Markdown: a row a figure and number of trials, a column a dashboard."""
+    names = list(next(iter(measured.values())))
+    lines = [f"| trials | | {' | '.join(names)} |", "|---|---|" + "---|" * len(names)]
+    for trials, rivals in measured.items():
+        for key, (label, text) in SHOWN.items():
+            cells = [shown(rivals[name].get(key), text, key, patience_s) for name in names]
+            lines.append(f"| {trials:,} | {label} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def shown(value: float | None, text: str, key: str, patience_s: float) -> str:
+    """A cell."""
+    if value is None:
+        return f"not within {patience_s:g} s" if key == "drawn_s" else "-"
+    return text.format(value)
+
+
+def machine() -> str:
+    """What it was measured on, and how busy that was."""
+    model = next(
+        (
+            line.partition(": ")[2]
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        platform.processor(),
+    )
+    return (
+        f"{model}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}, {datetime.now(UTC):%Y-%m-%d}"
+    )
+
+
 def main() -> None:
     """What the command line asks for."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--trials", type=int, default=10_000)
+    parser.add_argument("--trials", type=int, nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument(
-        "--folder", type=Path, default=Path("/tmp/pixelfront-bench"), help="of the made studies"
+        "--folder", type=Path, default=Path("/tmp/pixelfront-bench"), help="of the studies made"
     )
-    parser.add_argument("--optuna-dashboard", metavar="PROGRAM", help="of an environment of its own")
     parser.add_argument(
-        "--browser", metavar="PROGRAM", help="a Chromium, to time the drawn front; needs playwright"
+        "--optuna-python", type=Path, help="Python of an environment that has optuna-dashboard"
     )
+    parser.add_argument("--optuna-repeats", type=int, default=1, help="its page takes minutes")
+    parser.add_argument("--patience", type=float, default=120, help="seconds to wait for a front")
+    parser.add_argument("--browser", default=shutil.which("chromium"), help="a Chromium")
     parser.add_argument("--json", type=Path, help="write what was measured")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    path = arguments.folder / f"{arguments.trials}.db"
-    if not path.exists():
-        fill_store(path, STUDY, arguments.trials)
-    measured: dict[str, Any] = {"trials": arguments.trials, "load_average": os.getloadavg()}
-    measured["pixelfront"] = measure_ours(path, STUDY, arguments.browser)
-    if arguments.optuna_dashboard:
-        rival = arguments.folder / f"{arguments.trials}.optuna.db"
-        study = fill_optuna(rival, STUDY, arguments.trials) if not rival.exists() else 1
-        measured["optuna-dashboard"] = measure_optuna(
-            arguments.optuna_dashboard, rival, study, arguments.trials
-        )
-    text = json.dumps(measured, indent=2)
-    print(text)
+    begun, measured = machine(), {}
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=arguments.browser, args=["--no-sandbox"])
+        for trials in arguments.trials:
+            measured[trials] = compare(trials, arguments, browser)
+        browser.close()
+    print(f"Machine: {begun}\n\n{table(measured, arguments.patience)}")
     if arguments.json:
-        arguments.json.write_text(text + "\n")
+        arguments.json.write_text(json.dumps({"machine": begun, "measured": measured}, indent=2) + "\n")
+
+
+def compare(
+    trials: int, arguments: argparse.Namespace, browser: Browser
+) -> dict[str, dict[str, float | None]]:
+    """All dashboards' medians at that many trials."""
+    path = arguments.folder / f"{trials}.db"
+    if not path.exists():
+        fill_store(path, STUDY, trials)
+    runs = []
+    for _ in range(arguments.repeats):
+        port = free_port()
+        runs.append(measure(ours(path, port), port, browser, arguments.patience))
+    found = {"pixelfront": medians(runs)}
+    if arguments.optuna_python:
+        rival = arguments.folder / f"{trials}.optuna.db"
+        if not rival.exists():
+            fill_optuna(rival, STUDY, trials)
+        runs = []
+        for _ in range(arguments.optuna_repeats):
+            port = free_port()
+            started = optunas(arguments.optuna_python, rival, port, trials)
+            runs.append(measure(started, port, browser, arguments.patience))
+        found["optuna-dashboard"] = medians(runs)
+    return found
 
 
 if __name__ == "__main__":

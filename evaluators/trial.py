@@ -38,7 +38,8 @@ class Job:
 
     Attributes:
         architecture: Its canonical JSON.
-        rungs: Steps at which the network is scored; the last is the end of the training.
+        rungs: Steps at which the network is scored; the last is the end of the training or, before that of the
+            recipe, where the trial pauses.
         seed: Of the initial weights and the batches.
         threads: Torch threads; 1 unless the machine is otherwise idle.
         checkpoint: Where to go on from.
@@ -92,13 +93,18 @@ class Finished:
 
 
 @dataclass(frozen=True)
+class Paused:
+    """The job's last rung is before the end of the recipe, and was reached: its checkpoint goes on from there."""
+
+
+@dataclass(frozen=True)
 class Failed:
     """The trial can't be finished; trying again wouldn't help."""
 
     reason: str
 
 
-Event = Advanced | RungReached | Finished | Failed
+Event = Advanced | RungReached | Paused | Finished | Failed
 
 
 def evaluate(job: Job, data: TrialData) -> Iterator[Event]:
@@ -138,7 +144,6 @@ def _evaluate(job: Job, data: TrialData) -> Iterator[Event]:
         training.restore(job.checkpoint)
     started = time.perf_counter() - job.seconds
     measurements: tuple[Measurement, ...] = ()
-    last = job.rungs[-1]
     for rung in job.rungs:
         if rung <= training.step:
             continue
@@ -147,9 +152,12 @@ def _evaluate(job: Job, data: TrialData) -> Iterator[Event]:
             loss = progress.loss
             yield Advanced(progress.step, loss)
         measurements = score(
-            training.result(), job.task, data.validation, ssim=rung == last, device=job.device
+            training.result(), job.task, data.validation, ssim=rung == job.recipe.steps, device=job.device
         )
         yield RungReached(rung, loss, time.perf_counter() - started, measurements, training.checkpoint())
+    if training.step < job.recipe.steps:
+        yield Paused()
+        return
     if not measurements:  # a worker that was lost between the last rung and here
         measurements = score(training.result(), job.task, data.validation, device=job.device)
     yield Finished(time.perf_counter() - started, measurements, weights_of(training.result()))

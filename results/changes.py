@@ -5,15 +5,13 @@ Rows of trials as tuples, without the texts that most readers don't want: 100,00
 
 from __future__ import annotations
 
-from array import array
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Select, extract, func, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, extract, func, select
 
 from results.schema import MeasurementRow, RungRow, StudyRow, TrialRow
 from spaces.measurement import Direction
@@ -43,28 +41,35 @@ def load_values(connection: Connection, study_id: int, since: int) -> Changes:
     facts = (TrialRow.id, parent.c.number, TrialRow.stage, TrialRow.state, TrialRow.revision)
     chosen = _changed(study_id, since, TrialRow.number, *facts)
     chosen = chosen.outerjoin(parent, parent.c.id == TrialRow.parent_id)
-    row = MeasurementRow
-    owners = _changed(study_id, since, TrialRow.id).order_by(None)
-    columns = (row.trial_id, row.value, row.name, row.protocol, row.unit, row.direction)
-    # In no order: the table's own is read twice as fast.
-    finals = select(*columns).where(row.step.is_(None), row.trial_id.in_(owners))
     trials, revision = list(_rows(connection, chosen)), _revision(connection, study_id)
-    return Changes(revision, trials, _by_kind(_rows(connection, finals)))
+    return Changes(
+        revision, trials, _finals(connection, _changed(study_id, since, TrialRow.id).order_by(None))
+    )
 
 
-def _by_kind(
-    rows: Iterable[tuple[Any, ...]],
+def _finals(
+    connection: Connection, owners: Select
 ) -> dict[Kind, tuple[NDArray[np.int64], NDArray[np.float64]]]:
-    """Measurements as columns, row by row: a list of all rows would keep the garbage collector busy."""
-    found: dict[Any, tuple[array[int], array[float]]] = defaultdict(lambda: (array("q"), array("d")))
-    for owner, value, *kind in rows:
-        owners, values = found[tuple(kind)]
-        owners.append(owner)
-        values.append(value)
-    return {
-        kind: (np.frombuffer(owners, np.int64), np.frombuffer(values))
-        for kind, (owners, values) in found.items()
-    }
+    """Final measurements of those trials.
+
+    The database makes a row a trial of them: rows are what takes Python long.
+    """
+    row = MeasurementRow
+    mine = row.step.is_(None) & row.trial_id.in_(owners)
+    told = select(row.name, row.protocol, row.unit, row.direction).where(mine).distinct()
+    kinds = cast(list[Kind], list(_rows(connection, told)))
+    columns = [func.max(case((_is_of(kind), row.value))) for kind in kinds]
+    found = select(row.trial_id, *columns).where(mine).group_by(row.trial_id)
+    table = np.array(list(_rows(connection, found)), dtype=float).reshape(-1, 1 + len(kinds))  # None is NaN
+    ids = table[:, 0].astype(np.int64)
+    known = np.isfinite(table)
+    return {kind: (ids[known[:, at]], table[known[:, at], at]) for at, kind in enumerate(kinds, 1)}
+
+
+def _is_of(kind: Kind) -> ColumnElement[bool]:
+    name, protocol, unit, direction = kind
+    row = MeasurementRow
+    return and_(row.name == name, row.protocol == protocol, row.unit == unit, row.direction == direction)
 
 
 def load_architectures(connection: Connection, study_id: int, since: int) -> Changes:
@@ -74,11 +79,19 @@ def load_architectures(connection: Connection, study_id: int, since: int) -> Cha
 
 
 def load_times(connection: Connection, study_id: int, since: int) -> Changes:
-    """Rows of (number, when it ended in seconds of the epoch or None, its seconds or None, its last step or None)."""
+    """Rows of (number, when it ended in seconds of the epoch or None, its last step or None)."""
     steps = select(func.max(RungRow.step)).where(RungRow.trial_id == TrialRow.id).scalar_subquery()
     ended = extract("epoch", TrialRow.finished_at)
-    chosen = _changed(study_id, since, TrialRow.number, ended, TrialRow.seconds, steps)
+    chosen = _changed(study_id, since, TrialRow.number, ended, steps)
     return Changes(_revision(connection, study_id), list(_rows(connection, chosen)))
+
+
+def load_spent(connection: Connection, study_id: int) -> tuple[float, int]:
+    """Training time in seconds and steps of all trials together, the failed ones' too."""
+    last = select(func.max(RungRow.step).label("step")).join(TrialRow, TrialRow.id == RungRow.trial_id)
+    steps = last.where(TrialRow.study_id == study_id).group_by(RungRow.trial_id).subquery()
+    seconds = connection.scalar(select(func.sum(TrialRow.seconds)).where(TrialRow.study_id == study_id))
+    return seconds or 0.0, int(connection.scalar(select(func.sum(steps.c.step))) or 0)
 
 
 def _changed(study_id: int, since: int, *columns: Any) -> Select:

@@ -103,10 +103,9 @@ def nondominated(objectives: ArrayLike, directions: Sequence[Direction]) -> NDAr
     points, maximise = _checked(objectives, directions)
     if len(points) == 0:
         return np.zeros(0, dtype=bool)
-    # Ranks, for only the order matters: moocore 0.3.2 crashes on infinities in three objectives and
-    # answers wrongly from four on.
-    ranks = np.column_stack([np.unique(column, return_inverse=True)[1] for column in points.T])
-    return np.asarray(moocore.is_nondominated(ranks, maximise=maximise, keep_weakly=True), dtype=bool)
+    return np.asarray(
+        moocore.is_nondominated(_orders(points), maximise=maximise, keep_weakly=True), dtype=bool
+    )
 
 
 def hypervolume(objectives: ArrayLike, directions: Sequence[Direction], reference: Sequence[float]) -> float:
@@ -118,15 +117,39 @@ def hypervolume(objectives: ArrayLike, directions: Sequence[Direction], referenc
 
     Raises: ValueError: on NaN or infinite values, another shape or another direction.
     """
-    points, maximise = _checked(objectives, directions)
-    corner = np.asarray(reference, dtype=float)
-    if corner.shape != (points.shape[1],):
-        raise ValueError(f"expected a reference of {points.shape[1]} values, got {corner.size}")
-    if not (np.isfinite(points).all() and np.isfinite(corner).all()):
-        raise ValueError("hypervolume needs finite objectives and a finite reference")
+    points, maximise, corner = _bounded(objectives, directions, reference)
     if len(points) == 0:
         return 0.0
     return float(moocore.hypervolume(points, ref=corner, maximise=maximise))
+
+
+def dominance_ranks(objectives: ArrayLike, directions: Sequence[Direction]) -> NDArray[np.int64]:
+    """Rank by non-dominated sorting: 0 for the front, 1 for the front of the rest, and so on; equal rows share one.
+
+    Args:
+        objectives: (n, m); n may be 0, values may be infinite.
+
+    Returns: (n,).
+    Raises: ValueError: as `nondominated`.
+    """
+    points, maximise = _checked(objectives, directions)
+    if len(points) == 0:
+        return np.zeros(0, dtype=np.int64)
+    return np.asarray(moocore.pareto_rank(_orders(points), maximise=maximise), dtype=np.int64)
+
+
+def contributions(
+    objectives: ArrayLike, directions: Sequence[Direction], reference: Sequence[float]
+) -> NDArray[np.float64]:
+    """The hypervolume that would be lost with each row alone: 0 for dominated and for equal rows.
+
+    Returns: (n,).
+    Raises: ValueError: as `hypervolume`.
+    """
+    points, maximise, corner = _bounded(objectives, directions, reference)
+    if len(points) == 0:
+        return np.zeros(0)
+    return np.asarray(moocore.hv_contributions(points, ref=corner, maximise=maximise), dtype=np.float64)
 
 
 def front_of(
@@ -183,6 +206,27 @@ def _checked(
         row = int(np.isnan(points).any(axis=1).argmax())
         raise ValueError(f"objectives of row {row} are NaN; a failed candidate has no place in a front")
     return points, np.array([direction == "max" for direction in directions])
+
+
+def _bounded(
+    objectives: ArrayLike, directions: Sequence[Direction], reference: Sequence[float]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
+    """As `_checked`, all finite, with the reference."""
+    points, maximise = _checked(objectives, directions)
+    corner = np.asarray(reference, dtype=float)
+    if corner.shape != (points.shape[1],):
+        raise ValueError(f"expected a reference of {points.shape[1]} values, got {corner.size}")
+    if not (np.isfinite(points).all() and np.isfinite(corner).all()):
+        raise ValueError("hypervolume needs finite objectives and a finite reference")
+    return points, maximise, corner
+
+
+def _orders(points: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Each value's place in its column's order, which is all that dominance asks for.
+
+    Else moocore 0.3.2 crashes on infinities in three objectives and answers wrongly from four on.
+    """
+    return np.column_stack([np.unique(column, return_inverse=True)[1] for column in points.T])
 
 
 def _objective(trials: Sequence[Candidate], key: Key) -> Objective:

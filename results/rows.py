@@ -124,9 +124,11 @@ def insert_ask(
     outcome: str,
     trial_id: int | None,
     reason: str | None,
+    told: Sequence[tuple[int, int]] | None,
 ) -> None:
     values = {"study_id": study_id, "number": number, "genotype": genotype, "outcome": outcome}
-    connection.execute(INSERT_ASK, values | {"trial_id": trial_id, "reason": reason})
+    encoded = None if told is None else encode(told)
+    connection.execute(INSERT_ASK, values | {"trial_id": trial_id, "reason": reason, "told": encoded})
 
 
 def insert_rung(connection: Connection, rung: Rung) -> None:
@@ -227,12 +229,16 @@ def load_files(connection: Connection, trial_id: int) -> list[dict[str, Any]]:
 
 def load_asks(connection: Connection, study_id: int) -> tuple[Ask, ...]:
     """Every question of the study, by number."""
-    columns = (AskRow.number, AskRow.genotype, AskRow.outcome, AskRow.trial_id, AskRow.reason)
+    columns = (AskRow.number, AskRow.genotype, AskRow.outcome, AskRow.trial_id, AskRow.reason, AskRow.told)
     query = select(*columns).where(AskRow.study_id == study_id).order_by(AskRow.number)
     return tuple(
-        Ask(number, json.loads(genotype), outcome, trial_id, reason)  # type: ignore[arg-type]
-        for number, genotype, outcome, trial_id, reason in connection.execute(query)
+        Ask(number, json.loads(genotype), outcome, trial_id, reason, _told(told))  # type: ignore[arg-type]
+        for number, genotype, outcome, trial_id, reason, told in connection.execute(query)
     )
+
+
+def _told(encoded: str | None) -> tuple[tuple[int, int], ...] | None:
+    return None if encoded is None else tuple((number, rung) for number, rung in json.loads(encoded))
 
 
 def load_artifacts(connection: Connection, trial_id: int, kind: str | None) -> tuple[Artifact, ...]:

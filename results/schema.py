@@ -30,11 +30,12 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from spaces.measurement import Measurement
 
-SCHEMA_VERSION = "0003"
+SCHEMA_VERSION = "0004"
 """Head of results/migrations/versions. A constant, so that opening a store needs no alembic."""
 
 StudyState = Literal["running", "paused", "complete", "failed"]
-TrialState = Literal["waiting", "running", "complete", "failed"]
+TrialState = Literal["waiting", "running", "complete", "failed", "paused"]
+"""``paused``: scored at a rung, and not (or not yet) among those that go on from there."""
 Stage = Literal["published", "search", "prune", "finetune", "distil"]
 """``published``: given weights, the start of a lineage. ``finetune``: trained on without a teacher."""
 Outcome = Literal["trial", "duplicate", "rejected"]
@@ -106,7 +107,9 @@ class TrialRow(Base):
     __table_args__ = (
         UniqueConstraint("study_id", "number", name="uq_trials_number"),
         UniqueConstraint("study_id", "stage", "digest", "variant", name="uq_trials_variant"),
-        CheckConstraint("state IN ('waiting', 'running', 'complete', 'failed')", name="ck_trials_state"),
+        CheckConstraint(
+            "state IN ('waiting', 'running', 'complete', 'failed', 'paused')", name="ck_trials_state"
+        ),
         Index("ix_trials_parent", "parent_id"),
         Index("ix_trials_revision", "study_id", "revision"),
     )
@@ -150,6 +153,7 @@ class AskRow(Base):
     outcome: Mapped[str] = mapped_column(String(16))
     trial_id: Mapped[int | None] = mapped_column(ForeignKey("trials.id", name="fk_asks_trial"))
     reason: Mapped[str | None] = mapped_column(Text)
+    told: Mapped[str | None] = mapped_column(Text)
 
 
 class RungRow(Base):
@@ -303,13 +307,19 @@ class Trial:
 
 @dataclass(frozen=True)
 class Ask:
-    """One question to the strategy; ``trial_id`` is None exactly where it was rejected."""
+    """One question to the strategy; ``trial_id`` is None exactly where it was rejected.
+
+    Attributes:
+        told: Results, each (number of a question, rung), that the strategy was told since the question before; None
+            where that follows from the order of the questions.
+    """
 
     number: int
     genotype: Any
     outcome: Outcome
     trial_id: int | None
     reason: str | None
+    told: tuple[tuple[int, int], ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -206,8 +206,12 @@ class Store:
         *,
         reason: str | None = None,
         trial_id: int | None = None,
+        told: Sequence[tuple[int, int]] | None = None,
     ) -> None:
         """Records a question that led to no new trial; `add_trial` records the others.
+
+        Args:
+            told: See `results.schema.Ask`.
 
         Raises: ValueError: unless a duplicate names its trial, and a rejection its reason and no trial.
         """
@@ -217,7 +221,7 @@ class Store:
                 f"trial_id; got outcome={outcome!r}, trial_id={trial_id!r}, reason={reason!r}"
             )
         with self._write(f"record ask {number}") as connection:
-            rows.insert_ask(connection, study_id, number, encode(genotype), outcome, trial_id, reason)
+            rows.insert_ask(connection, study_id, number, encode(genotype), outcome, trial_id, reason, told)
             rows.count_write(connection, study_id)
 
     def asks(self, study_id: int) -> tuple[Ask, ...]:
@@ -243,6 +247,7 @@ class Store:
         stage: Stage = "search",
         ask_number: int | None = None,
         genotype: Any = None,
+        told: Sequence[tuple[int, int]] | None = None,
         parent_id: int | None = None,
         origin: Mapping[str, Any] | None = None,
         variant: str = "",
@@ -251,6 +256,7 @@ class Store:
         """A new waiting trial with the next number, its costs and (if given) its ask, in one transaction.
 
         Args:
+            told: Of its ask, see `results.schema.Ask`.
             origin: How it was made; values are anything JSON can hold.
             variant: Lets one architecture be at a stage several times; `results.rows.variant_of` makes one.
 
@@ -278,7 +284,7 @@ class Store:
             row["id"] = connection.execute(rows.INSERT_TRIAL, row).inserted_primary_key[0]  # type: ignore[index]
             rows.insert_measurements(connection, row["id"], None, measurements)
             if ask_number is not None and encoded is not None:
-                rows.insert_ask(connection, study_id, ask_number, encoded, "trial", row["id"], None)
+                rows.insert_ask(connection, study_id, ask_number, encoded, "trial", row["id"], None, told)
         return rows.to_trial(row, measurements)
 
     def _check_parent(self, connection: Connection, study_id: int, parent_id: int) -> None:
@@ -288,13 +294,13 @@ class Store:
             )
 
     def start_trial(self, trial_id: int, worker: str | None = None) -> None:
-        """From waiting to running; counts one more attempt.
+        """From waiting or paused to running; counts one more attempt.
 
         Raises: StoreError: from any other state.
         """
         values = {"worker": worker, "started_at": now(), "attempts": TrialRow.attempts + 1}
         with self._write(f"start trial {trial_id}") as connection:
-            self._move(connection, trial_id, ("waiting",), "running", values)
+            self._move(connection, trial_id, ("waiting", "paused"), "running", values)
 
     def add_rung(
         self,
@@ -378,6 +384,14 @@ class Store:
         """
         with self._write(f"requeue trial {trial_id}") as connection:
             self._move(connection, trial_id, ("running",), "waiting", {"worker": None, "started_at": None})
+
+    def pause_trial(self, trial_id: int) -> None:
+        """From running to paused: it rests at its last rung, from which it may be started again.
+
+        Raises: StoreError: from any other state.
+        """
+        with self._write(f"pause trial {trial_id}") as connection:
+            self._move(connection, trial_id, ("running",), "paused", {"worker": None})
 
     def _move(
         self,
@@ -482,6 +496,11 @@ class Store:
         """Theirs, see `results.changes.load_times`."""
         with self._read() as connection:
             return changes.load_times(connection, study_id, since)
+
+    def spent(self, study_id: int) -> tuple[float, int]:
+        """What the study's trials took, see `results.changes.load_spent`."""
+        with self._read() as connection:
+            return changes.load_spent(connection, study_id)
 
     # Learning curves and files
 

@@ -30,6 +30,7 @@ def front_table(found: Overview) -> RenderableType:
     title = (
         f"{study.name}: {study.task}, {study.strategy}, seed {study.seed}, "
         f"{states['complete']} of {len(found.trials)} trials complete"
+        + (f", {states['paused']} paused" if states["paused"] else "")
         + (f", {states['failed']} failed" if states["failed"] else "")
     )
     if not found.front.members or found.front.quality is None:

@@ -1,8 +1,11 @@
 """The order of asking and telling, independent of who finishes when.
 
-With ordered telling, question n is asked when exactly the same results have been told, however many
-workers there are and however fast: at most ``window`` trials are asked and not yet told, and results are
-told in the order of asking. A seed then means one sequence of architectures.
+A search is a sequence of jobs. A job either trains a new architecture to the first rung, or takes a trial that rests
+at a rung to the next (`search.halving`); without early stopping there is one rung, the whole training. With ordered
+telling, a job is chosen when exactly the same results have been told, however many workers there are and however
+fast: at most ``window`` jobs are chosen and not yet told, and results are told in the order of the jobs. A seed then
+means one sequence of architectures, and of promotions. Otherwise results are told as they come, and each question
+keeps which were told since the one before, so that a study of that kind, too, can be replayed.
 
 Questions cost nothing when their answer is over the budget (rejected) or known already (duplicate); only
 new architectures within the budget become trials.
@@ -13,8 +16,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
+from search.halving import Halving
 from search.strategies import Strategy
 from spaces.architecture import Leaf
 from spaces.budget import Budget, Candidate
@@ -23,14 +28,21 @@ from spaces.space import Genotype
 # So many questions in a row without a new architecture within the budget end the search.
 BARREN_QUESTIONS = 500
 
+Result = Callable[[int, int], tuple[Sequence[float] | None] | None]
+"""For a question that became a trial, and a rung: its objective values there as (values,), (None,) if it failed, or
+None if it isn't finished."""
+Told = tuple[tuple[int, int], ...]
+"""(question, rung) of results in the order of telling."""
+
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of a question.
+    """What became of a question; with outcome ``trial`` the job to take it to its first rung.
 
     Attributes:
         candidate: The architecture within the budget; None if there is none.
         first: Question whose trial has the same architecture, for a duplicate.
+        told: What was told since the question before.
     """
 
     question: int
@@ -38,91 +50,184 @@ class Answer:
     outcome: Literal["trial", "duplicate", "rejected"]
     candidate: Candidate | None
     first: int | None = None
+    told: Told = ()
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """The job to take a question's trial from its rung to the next, ``rung``."""
+
+    question: int
+    rung: int
 
 
 @dataclass
-class _Pending:
+class _Trial:
+    """A question that became a trial, and those of the same architecture; ``said`` is what the strategy knows of it."""
+
     question: int
     followers: list[int] = field(default_factory=list)
+    said: tuple[Sequence[float] | None] | None = None
 
 
 class AskTell:
     """Asks and tells one strategy in the canonical order.
 
     Args:
-        window: Trials that may be asked and not yet told.
+        window: Jobs that may be chosen and not yet told.
+        halving: The ladder of rungs; by default one, whose steps count as 1.
+        ordered: Tell in the order of the jobs; else as results come.
         recorded: Genotypes of the questions that were asked before, in order: they are replayed.
+        told: For each of them what was told before it, where results were told as they came.
     """
 
-    def __init__(self, strategy: Strategy, budget: Budget, *, window: int, recorded: Iterable[Genotype] = ()):
+    def __init__(
+        self,
+        strategy: Strategy,
+        budget: Budget,
+        *,
+        window: int,
+        halving: Halving | None = None,
+        ordered: bool = True,
+        recorded: Iterable[Genotype] = (),
+        told: Iterable[Told] = (),
+    ):
         self._strategy = strategy
         self._budget = budget
+        strategy.limit(partial(budget.allows, strategy.space))
         self._window = window
+        self.halving = halving or Halving((1,), 2, strategy.directions)
+        self.ordered = ordered
         self._recorded = deque(recorded)
-        self._untold: deque[_Pending] = deque()
-        self._by_digest: dict[str, _Pending] = {}
-        self._values: dict[int, Sequence[float] | None] = {}
+        self._told_before = deque(told)
+        self._untold: deque[tuple[int, int]] = deque()
+        self._trials: dict[int, _Trial] = {}
+        self._by_digest: dict[str, _Trial] = {}
+        self._resting: list[dict[int, None]] = [
+            {} for _ in self.halving.steps
+        ]  # by rung; dicts keep the order
+        self._gains: list[tuple[float, ...]] = [() for _ in self.halving.steps]
+        self._told_since: list[tuple[int, int]] = []
         self.questions = 0
         self.trials = 0
         self.barren = 0
+        self.steps = 0  # training steps of the jobs chosen so far
 
     @property
     def exhausted(self) -> bool:
         """Whether the strategy has long found nothing new within the budget."""
         return self.barren >= BARREN_QUESTIONS
 
-    def advance(
-        self, result: Callable[[int], tuple[Sequence[float] | None] | None], limit: int
-    ) -> Iterator[Answer]:
-        """Tell and ask as far as it goes; yields the answer to each question.
+    def advance(self, result: Result, limit: int, steps: int | None = None) -> Iterator[Answer | Promotion]:
+        """Tell and choose as far as it goes; yields the answer to each question, and the promotions.
 
         Args:
-            result: For a question that became a trial: its objective values as (values,), (None,) if it
-                failed, or None if it isn't finished.
             limit: Ask no more once there are so many trials.
+            steps: Choose no job unless that many training steps are enough for it and to train its network to the end.
         """
         while True:
-            yield from self._ask(limit)
-            if not self._untold:
+            yield from self._choose(result, limit, steps)
+            job = self._finished(result)
+            if job is None:
                 return
-            finished = result(self._untold[0].question)
-            if finished is None:
-                return
-            self._tell(self._untold.popleft(), finished[0])
+            self._untold.remove(job)
+            self._tell(*job, result)
 
-    def _ask(self, limit: int) -> Iterator[Answer]:
-        while len(self._untold) < self._window and self.trials < limit and not self.exhausted:
-            question = self.questions
-            self.questions += 1
-            if self._recorded:
-                genotype = dict(self._recorded.popleft())
-                self._strategy.restore(question, genotype)
+    def _finished(self, result: Result) -> tuple[int, int] | None:
+        """The job to be told next."""
+        candidates = list(self._untold)[:1] if self.ordered else self._untold
+        return next((job for job in candidates if result(*job) is not None), None)
+
+    def _choose(self, result: Result, limit: int, steps: int | None) -> Iterator[Answer | Promotion]:
+        if not self.ordered:
+            yield from self._replay(result)
+
+        def affordable(rung: int) -> bool:
+            below = self.halving.steps[rung - 1] if rung else 0
+            return steps is None or self.steps + self.halving.steps[-1] - below <= steps
+
+        while len(self._untold) < self._window:
+            if (promoted := self.halving.next(affordable)) is not None:
+                self._untold.append(promoted)
+                self.steps += self.halving.cost(promoted[1])
+                yield Promotion(*promoted)
+            elif self.trials < limit and not self.exhausted and affordable(0):
+                yield self._ask()
+            elif self._untold or self.halving.closed:
+                return
             else:
-                genotype = self._strategy.ask(question)
-            yield self._place(question, genotype)
+                self.halving.close()
 
-    def _place(self, question: int, genotype: dict[str, Leaf]) -> Answer:
+    def _replay(self, result: Result) -> Iterator[Answer]:
+        """The questions on record, with the results told before each as they were.
+
+        A promotion that wasn't told before the last of them is chosen anew, from its checkpoint.
+        """
+        while self._recorded:
+            for question, rung in self._told_before.popleft():
+                if rung:
+                    self.steps += self.halving.cost(rung)
+                else:
+                    self._untold.remove((question, rung))
+                self._tell(question, rung, result)
+            yield self._ask()
+
+    def _ask(self) -> Answer:
+        self._retell()
+        question = self.questions
+        self.questions += 1
+        told, self._told_since = tuple(self._told_since), []
+        if self._recorded:
+            genotype = dict(self._recorded.popleft())
+            self._strategy.restore(question, genotype)
+        else:
+            genotype = self._strategy.ask(question)
+        return self._place(question, genotype, told)
+
+    def _place(self, question: int, genotype: dict[str, Leaf], told: Told) -> Answer:
         candidate = self._budget.fit(self._strategy.space, genotype)
         if candidate is None:
             self.barren += 1
             self._strategy.tell(question, None)
-            return Answer(question, genotype, "rejected", None)
+            return Answer(question, genotype, "rejected", None, told=told)
         known = self._by_digest.get(candidate.architecture.digest)
         if known is not None:
             self.barren += 1
-            if known.question in self._values:
-                self._strategy.tell(question, self._values[known.question])
-            else:
-                known.followers.append(question)
-            return Answer(question, genotype, "duplicate", candidate, known.question)
+            known.followers.append(question)
+            if known.said is not None:
+                self._strategy.tell(question, known.said[0])
+            return Answer(question, genotype, "duplicate", candidate, known.question, told)
         self.barren = 0
         self.trials += 1
-        pending = _Pending(question)
-        self._by_digest[candidate.architecture.digest] = pending
-        self._untold.append(pending)
-        return Answer(question, genotype, "trial", candidate)
+        self.steps += self.halving.cost(0)
+        self._trials[question] = self._by_digest[candidate.architecture.digest] = _Trial(question)
+        self._untold.append((question, 0))
+        return Answer(question, genotype, "trial", candidate, told=told)
 
-    def _tell(self, pending: _Pending, values: Sequence[float] | None) -> None:
-        self._values[pending.question] = values
-        for question in (pending.question, *pending.followers):
-            self._strategy.tell(question, values)
+    def _tell(self, question: int, rung: int, result: Result) -> None:
+        found = result(question, rung)
+        assert found is not None
+        self._told_since.append((question, rung))
+        self.halving.tell(question, found[0])
+        if rung:
+            del self._resting[rung - 1][question]
+        if found[0] is None:
+            self._say(question, None)
+            return
+        if rung < self.halving.top:
+            self._resting[rung][question] = None
+        self._say(question, self.halving.expected(question))
+
+    def _retell(self) -> None:
+        """Tell trials that rest what they are expected to come to, where that has changed."""
+        for rung, resting in enumerate(self._resting):
+            if resting and (gains := self.halving.gains(rung)) != self._gains[rung]:
+                self._gains[rung] = gains
+                for question in resting:
+                    self._say(question, self.halving.expected(question))
+
+    def _say(self, question: int, values: Sequence[float] | None) -> None:
+        trial = self._trials[question]
+        trial.said = (values,)
+        for each in (question, *trial.followers):
+            self._strategy.tell(each, values)

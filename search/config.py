@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from math import inf, isfinite
+from math import ceil, inf, isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,6 +21,7 @@ from pydantic import (
 
 from evaluators.recipe import Loss
 from evaluators.tasks import get_task
+from results.durations import seconds
 from spaces.baselines import published
 from spaces.catalog import list_names
 from spaces.catalog.hdr import BUDGETS as BANDS
@@ -94,7 +95,53 @@ class TrainingSection(_Section):
     )
     ema: float = Field(0.999, ge=0, lt=1)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    rungs: int = Field(4, ge=1)
+    # How often a trial is scored and saved, or at which steps; with early stopping, where it may pause.
+    rungs: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], ...] = 4
+
+    @field_validator("rungs", mode="before")
+    @classmethod
+    def _read_rungs(cls, said: Any) -> Any:
+        if isinstance(said, str):
+            found = integers(said.replace(" ", ""))
+            return found if "," in said else found[0] if len(found) == 1 else found
+        if isinstance(said, list | tuple) and not said:
+            raise ValueError("expected steps, such as 60,180,540, got none")
+        return said
+
+    @model_validator(mode="after")
+    def _within_steps(self) -> TrainingSection:
+        if isinstance(self.rungs, tuple) and max(self.rungs) > self.steps:
+            raise ValueError(
+                f"expected rungs within the {self.steps} steps of a trial, got one at {max(self.rungs)}: lower it or "
+                "raise --steps"
+            )
+        return self
+
+    def rungs_of(self, steps: int, eta: float | None = None) -> tuple[int, ...]:
+        """Where a training of so many steps is scored, rising; the last is its end.
+
+        Args:
+            eta: Spaces them by this factor; by default they are evenly spaced, unless the steps were named.
+
+        Raises: ValueError: if there are fewer than two with an eta, or not so many different ones.
+        """
+        if isinstance(self.rungs, tuple):
+            found = {max(1, round(rung * steps / self.steps)) for rung in self.rungs} | {steps}
+        elif eta is None:
+            found = {max(1, steps * (i + 1) // self.rungs) for i in range(self.rungs)}
+        else:
+            found = {round(steps / eta**i) for i in range(self.rungs)}
+            needed = ceil(eta ** (self.rungs - 1))
+            if len(found) < self.rungs or steps < needed:
+                raise ValueError(
+                    f"{self.rungs} rungs with an eta of {eta:g} need at least {needed} steps, got {steps}: raise "
+                    "--steps or lower --rungs"
+                )
+        if eta is not None and len(found) < 2:
+            raise ValueError(
+                f"expected at least 2 rungs with an eta, got {len(found)}: raise --rungs, or leave out --eta"
+            )
+        return tuple(sorted(found))
 
 
 class WorkersSection(_Section):
@@ -195,7 +242,11 @@ class SearchConfig(_Section):
     convention: Convention = "exact"
     trials: int | None = Field(None, ge=1)
     time: str | None = None
+    train_steps: int | None = Field(None, ge=1)
+    worker_hours: float | None = Field(None, gt=0)
     window: int = Field(8, ge=1)
+    eta: float | None = Field(None, gt=1)  # early stopping: one in so many goes on from a rung
+    ordered: bool = True  # results are told in the order of the trials, so that a seed is one sequence
     min_psnr: float | str | None = (
         None  # a number, or a published network's name: the fewest GMACs that reach it
     )
@@ -247,6 +298,22 @@ class SearchConfig(_Section):
             raise ValueError(f"give the compute budget: either --max-gmacs G or --gmacs A:B, got {got}")
         return self
 
+    @model_validator(mode="after")
+    def _early_stopping(self) -> SearchConfig:
+        if self.eta is not None:
+            self.training.rungs_of(self.training.steps, self.eta)
+        if self.train_steps is not None and self.train_steps < self.training.steps:
+            raise ValueError(
+                f"train_steps: {self.train_steps} aren't enough for one trial of {self.training.steps}: raise "
+                "--train-steps or lower --steps"
+            )
+        return self
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Where a trial of the search is scored and, with early stopping, may pause."""
+        return self.training.rungs_of(self.training.steps, self.eta)
+
     @property
     def band(self) -> tuple[float, float | None]:
         """Lower (0 for none) and upper limit in GMACs; None for no upper one."""
@@ -262,7 +329,7 @@ class SearchConfig(_Section):
 FOLDERS = ("train", "train_inputs", "validation", "validation_inputs", "test", "test_inputs")
 FILES = {*(f"data.{name}" for name in FOLDERS), "start.weights", "min_psnr_weights"}
 # What later stages do is on record with each of their trials.
-RESUMABLE = {"trials", "time", *FILES}
+RESUMABLE = {"trials", "time", "train_steps", "worker_hours", *FILES}
 RESUMABLE_SECTIONS = ("workers.", "prune.", "distil.", "export.", "logging.")
 
 
@@ -415,21 +482,6 @@ def integers(text: str) -> tuple[int, ...]:
     if found is None or int(found[1]) > int(found[2]) or found[3] == "0":
         raise ValueError(f"a range is FIRST:LAST[:STEP] or a list A,B,C, got '{text}'")
     return tuple(range(int(found[1]), int(found[2]) + 1, int(found[3] or 1)))
-
-
-def seconds(text: str) -> float:
-    """Seconds in ``90``, ``90s``, ``6m``, ``1.5h`` or ``1h30m``.
-
-    Raises: ValueError: for anything else.
-    """
-    factors = {"h": 3600, "m": 60, "s": 1}
-    parts = re.findall(r"(\d+(?:\.\d+)?)([hms]?)", text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ValueError(f"a time is like 90s, 6m, 1.5h or 1h30m, got '{text}'")
-    total = sum(float(number) * factors[unit or "s"] for number, unit in parts)
-    if total <= 0:
-        raise ValueError(f"a time budget is positive, got '{text}'")
-    return total
 
 
 def band(text: str) -> tuple[float, float]:

@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from evaluators.trial import Job
 from results.schema import Trial
 from results.store import Store
-from search.asktell import Answer, AskTell
+from search.asktell import Answer, AskTell, Promotion, Told
 from search.execution import Execution, Observer, cost_measurements
 from search.pool import Pool
 from search.strategies import ReplayError
 from spaces.measurement import Measurement
 from spaces.task import Task
 
-Stop = Literal["trials", "time", "interrupted", "exhausted"]
+Stop = Literal["trials", "steps", "time", "worker_hours", "interrupted", "exhausted"]
 
 UNLIMITED = 1_000_000_000  # trials, where only the time is limited
 # That a slow strategy may keep the driver from its workers, and Ctrl-C from the driver.
@@ -30,10 +30,19 @@ LONGEST_ABSENCE_S = 0.5
 
 @dataclass(frozen=True)
 class Limits:
-    """When a search ends: so many trials, or so many seconds from now, whichever is first."""
+    """When a search ends, whichever is first.
+
+    Attributes:
+        trials: Architectures.
+        seconds: From now.
+        steps: Training steps, of all trials together; nothing is begun that they aren't enough for.
+        worker_hours: That workers spend on trials, all together, earlier runs of the study included.
+    """
 
     trials: int
     seconds: float | None = None
+    steps: int | None = None
+    worker_hours: float | None = None
 
 
 class Search:
@@ -41,7 +50,8 @@ class Search:
 
     Args:
         asktell: Replays the study's questions first, if there are any.
-        job: Makes the job of a trial: (trial, checkpoint, seconds spent before it).
+        job: Makes the job of a trial's whole training: (trial, checkpoint, seconds spent before it). Its rungs are at
+            least those of the asktell's ladder, if that has several.
         objective: Key (name, protocol) of the quality that the strategy maximises; the second objective is
             the cost in GMACs, minimised.
         folder: For checkpoints and weights.
@@ -70,14 +80,21 @@ class Search:
         self._objective = objective
         self._limits = limits
         self._observer = observer
+        self._job = job
         self._execution = Execution(
-            store, study_id, pool, job, folder=folder, settled=self._settled, retries=retries
+            store, study_id, pool, self._job_to_rung, folder=folder, settled=self._settled, retries=retries
         )
         self.tally = self._execution.tally
-        self._values: dict[int, tuple[Sequence[float] | None]] = {}
+        self._halving = asktell.halving
+        self._values: dict[tuple[int, int], tuple[Sequence[float] | None]] = {}
         self._by_question: dict[int, Trial] = {}
+        self._question_of: dict[int, int] = {}
+        self._rung: dict[int, int] = {}
         self._gmacs: dict[int, float] = {}
         self._replayed = len(store.asks(study_id))
+        self._scores: dict[tuple[int, int], float] = {}
+        if self._halving.top or limits.worker_hours is not None:
+            self._read_rungs()
         self._known = {t.digest: t for t in store.trials(study_id, stages=["search"])}
         self._interrupted = False
         self._deadline: float | None = None
@@ -102,7 +119,7 @@ class Search:
         done = False
         try:
             reason = self._loop()
-            done = reason in ("trials", "exhausted")
+            done = reason in ("trials", "steps", "exhausted")
             return reason
         finally:
             self._execution.close()
@@ -116,7 +133,7 @@ class Search:
                 self._observer.changed(self.tally)
             if asked_all and self._execution.idle:
                 if not self._execution.settle_suspects():
-                    return "exhausted" if self._asktell.exhausted else "trials"
+                    return self._end()
                 continue
             if (stop := self._stop()) is not None:
                 return stop
@@ -127,35 +144,59 @@ class Search:
             return "interrupted"
         if self._deadline is not None and time.monotonic() >= self._deadline:
             return "time"
+        if self._limits.worker_hours is not None and self.tally.worker_hours >= self._limits.worker_hours:
+            return "worker_hours"
         return None
+
+    def _end(self) -> Stop:
+        """Why there is nothing left to do."""
+        if self._asktell.exhausted:
+            return "exhausted"
+        return "trials" if self._asktell.trials >= self._limits.trials else "steps"
 
     # Asking and telling
 
     def _ask_and_tell(self) -> bool:
         """Ask and tell what can be now; False if it was left for a moment to look after the workers."""
         begun = started = time.perf_counter()
-        for answer in self._asktell.advance(self._result, self._limits.trials):
+        for found in self._asktell.advance(self._result, self._limits.trials, self._limits.steps):
             now = time.perf_counter()
             self.tally.ask_seconds += now - started
-            self._record(answer)
+            self.tally.steps = self._asktell.steps
+            if isinstance(found, Promotion):
+                self._take_to(found.question, found.rung)
+            else:
+                self._record(found)
             if self._stop() is not None or now - begun > LONGEST_ABSENCE_S:
                 return False
             started = time.perf_counter()
         self.tally.ask_seconds += time.perf_counter() - started
         return True
 
-    def _result(self, question: int) -> tuple[Sequence[float] | None] | None:
-        return self._values.get(self._by_question[question].id)
+    def _result(self, question: int, rung: int) -> tuple[Sequence[float] | None] | None:
+        if (question, rung) in self._values:
+            return self._values[question, rung]
+        return self._on_record(question, rung)
+
+    def _on_record(self, question: int, rung: int) -> tuple[Sequence[float] | None] | None:
+        """The result of an earlier run of the study, as ``_result``."""
+        trial = self._by_question[question]
+        if rung == self._halving.top and trial.state == "complete":
+            return (self._objectives(trial.id, trial.measurements),)
+        if (trial.id, rung) in self._scores:
+            return ((self._scores[trial.id, rung], self._gmacs[trial.id]),)
+        return (None,) if trial.state == "failed" else None
 
     def _record(self, answer: Answer) -> None:
         """Put the answer on record (unless it is a replayed one) and a new trial in the queue."""
         is_new = answer.question >= self._replayed
+        told = None if self._asktell.ordered else answer.told
         if answer.outcome == "rejected":
             self.tally.rejected += 1
             if is_new:
                 reason = "no width of the space brings it within the budget"
                 self._store.record_ask(
-                    self._study, answer.question, answer.genotype, "rejected", reason=reason
+                    self._study, answer.question, answer.genotype, "rejected", reason=reason, told=told
                 )
             return
         assert answer.candidate is not None
@@ -166,14 +207,14 @@ class Search:
             if is_new:
                 first = self._by_question[answer.first].id
                 self._store.record_ask(
-                    self._study, answer.question, answer.genotype, "duplicate", trial_id=first
+                    self._study, answer.question, answer.genotype, "duplicate", trial_id=first, told=told
                 )
             return
         self.tally.trials += 1
-        self._adopt(answer, is_new)
+        self._adopt(answer, is_new, told)
 
-    def _adopt(self, answer: Answer, is_new: bool) -> None:
-        """A new trial, or one of an earlier run: finished, or to be taken up where it stopped."""
+    def _adopt(self, answer: Answer, is_new: bool, told: Told | None) -> None:
+        """A new trial, or one of an earlier run."""
         assert answer.candidate is not None
         architecture, cost = answer.candidate.architecture, answer.candidate.cost
         if is_new:
@@ -181,6 +222,7 @@ class Search:
                 self._study,
                 ask_number=answer.question,
                 genotype=answer.genotype,
+                told=told,
                 architecture_json=architecture.to_json(),
                 digest=architecture.digest,
                 measurements=cost_measurements(cost, self._task),
@@ -193,18 +235,44 @@ class Search:
                 "made by another version of pixelfront? Resume it with that version, or start a new study."
             )
         self._by_question[answer.question] = trial
+        self._question_of[trial.id] = answer.question
         self._gmacs[trial.id] = answer.candidate.gmacs
-        if trial.state == "complete":
-            self.tally.complete += 1
-            values = self._objectives(trial.id, trial.measurements)
-            self._values[trial.id] = (values,)
-            if self._observer:
-                self._observer.adopted(values)
-        elif trial.state == "failed":
-            self.tally.failed += 1
-            self._values[trial.id] = (None,)
-        else:
-            self._execution.add(trial)
+        self.tally.complete += trial.state == "complete"
+        self.tally.failed += trial.state == "failed"
+        self.tally.paused += trial.state == "paused"
+        if self._observer and trial.state == "complete":
+            self._observer.adopted(self._objectives(trial.id, trial.measurements))
+        self._take_to(answer.question, 0)
+
+    def _take_to(self, question: int, rung: int) -> None:
+        """Put the trial in the queue, to be trained to a rung, unless it was there in an earlier run."""
+        if self._on_record(question, rung) is None:
+            trial = self._by_question[question]
+            self._rung[trial.id] = rung
+            self._execution.add(self._store.trial(self._study, trial.number) if rung else trial)
+
+    def _job_to_rung(self, trial: Trial, checkpoint: bytes | None, seconds: float) -> Job:
+        """The job of a trial that ends at the rung that it is to be taken to."""
+        job, rung = self._job(trial, checkpoint, seconds), self._rung[trial.id]
+        if rung == self._halving.top:
+            return job
+        until = self._halving.steps[rung]
+        return replace(job, rungs=tuple(step for step in job.rungs if step <= until))
+
+    def _read_rungs(self) -> None:
+        """What earlier runs of the study have come to: scores at rungs below the top, and the time that they took."""
+        rungs = {step: rung for rung, step in enumerate(self._halving.steps[:-1])}
+        spent: dict[int, float] = {}
+        for each in self._store.rungs(self._study):
+            spent[each.trial_id] = each.seconds
+            if each.step in rungs:
+                quality = next(m.value for m in each.measurements if m.key == self._objective)
+                self._scores[each.trial_id, rungs[each.step]] = quality
+        self.tally.worker_seconds = sum(spent.values())
+        if self._halving.top:
+            for trial in self._store.trials(self._study, states=["running"], stages=["search"]):
+                if trial.id in spent:  # its driver was killed; it may not be chosen to go on again
+                    self._store.pause_trial(trial.id)
 
     def _objectives(self, trial_id: int, measurements: Sequence[Measurement]) -> tuple[float, float]:
         quality = next(m.value for m in measurements if m.key == self._objective)
@@ -212,6 +280,11 @@ class Search:
 
     def _settled(self, trial: Trial, measurements: Sequence[Measurement] | None, reason: str | None) -> None:
         values = None if measurements is None else self._objectives(trial.id, measurements)
-        self._values[trial.id] = (values,)
-        if self._observer:
+        rung = self._rung[trial.id]
+        self._values[self._question_of[trial.id], rung] = (values,)
+        if self._observer is None:
+            return
+        if values is not None and rung < self._halving.top:
+            self._observer.paused(trial, values, self._halving.steps[rung])
+        else:
             self._observer.finished(trial, values, reason)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from evaluators.trial import Advanced, Failed, Finished, Job, RungReached
+from evaluators.trial import Advanced, Failed, Finished, Job, Paused, RungReached
 from results.schema import Artifact, Trial
 from results.store import Store
 from search.pool import Ended, Lost, Pool, Raised
@@ -24,28 +25,45 @@ from spaces.task import Task
 
 @dataclass
 class Running:
-    """A trial that a worker has: where it stands."""
+    """A trial that a worker has: where it stands, and since when (monotonic)."""
 
     trial: Trial
     attempt: int
     steps: int
     step: int = 0
     loss: float | None = None
+    since: float = field(default_factory=time.monotonic)
 
 
 @dataclass
 class Tally:
-    """What a run has done so far, for whoever shows it; the counts of questions are a search's."""
+    """What a run has done so far, for whoever shows it; the counts of questions and the steps are a search's.
+
+    Attributes:
+        paused: Trials that rest at a rung now.
+        steps: Training steps of all jobs chosen; those that a lost worker did in vain aren't in it.
+        worker_seconds: That workers spent on trials that they no longer have.
+    """
 
     trials: int = 0
     complete: int = 0
     failed: int = 0
+    paused: int = 0
     rejected: int = 0
     duplicates: int = 0
     repaired: int = 0
     retried: int = 0
     ask_seconds: float = 0.0
+    steps: int = 0
+    worker_seconds: float = 0.0
     running: dict[int, Running] = field(default_factory=dict)
+
+    @property
+    def worker_hours(self) -> float:
+        """What all workers together have spent until now."""
+        now = time.monotonic()
+        running = sum(now - each.since for each in list(self.running.values()))
+        return (self.worker_seconds + running) / 3600
 
 
 class Observer(Protocol):
@@ -53,6 +71,7 @@ class Observer(Protocol):
 
     def changed(self, tally: Tally) -> None: ...
     def adopted(self, values: Sequence[float]) -> None: ...
+    def paused(self, trial: Trial, values: Sequence[float], step: int) -> None: ...
     def finished(self, trial: Trial, values: Sequence[float] | None, reason: str | None) -> None: ...
 
 
@@ -72,7 +91,7 @@ class Execution:
     Args:
         job: Makes the job of a trial: (trial, checkpoint, seconds spent before it).
         folder: For checkpoints and weights.
-        settled: Told of each trial that ended: its final measurements, or None and the reason.
+        settled: Told of each trial that ended or paused: its last measurements, or None and the reason.
         retries: Times that a trial is tried again after its worker was lost.
     """
 
@@ -102,7 +121,11 @@ class Execution:
             (folder / name).mkdir(parents=True, exist_ok=True)
 
     def add(self, trial: Trial) -> None:
-        """Put a trial that hasn't ended in the queue; it goes on from its last rung."""
+        """Put a trial that hasn't ended in the queue; it goes on from its last rung.
+
+        Args:
+            trial: As it is on record now.
+        """
         if trial.state == "running":  # its driver was killed
             self._store.requeue_trial(trial.id)
         self._waiting.append(trial)
@@ -133,6 +156,7 @@ class Execution:
         """Fail the trials that raised while no other had succeeded; False if there are none."""
         suspects, self._suspects = self._suspects, []
         for running, reason in suspects:
+            running.since = time.monotonic()
             self.tally.running[running.trial.id] = running
             self._fail(running, reason)
         return bool(suspects)
@@ -159,9 +183,22 @@ class Execution:
         """End what runs; trials that were cut off wait in the store."""
         self._pool.cancel()
         for running in (*self.tally.running.values(), *(running for running, _ in self._suspects)):
-            self._store.requeue_trial(running.trial.id)
+            self.put_back(running.trial)
+        self.tally.worker_seconds = self.tally.worker_hours * 3600
         self.tally.running.clear()
         self._suspects.clear()
+
+    def put_back(self, trial: Trial) -> None:
+        """A trial that was cut off waits again or, on the way from one rung to the next, rests as before.
+
+        Args:
+            trial: As it was on record before it was started.
+        """
+        if trial.state == "paused":
+            self._store.pause_trial(trial.id)
+            self.tally.paused += 1
+        else:
+            self._store.requeue_trial(trial.id)
 
     def _start(self, trial: Trial) -> None:
         attempt = self._attempts.get(trial.id, 0) + 1
@@ -170,6 +207,7 @@ class Execution:
         checkpoint, seconds, step = self._checkpoint(trial)
         job = self._job(trial, checkpoint, seconds)
         self._pool.start(trial.id, job)
+        self.tally.paused -= trial.state == "paused"
         self.tally.running[trial.id] = Running(trial, attempt, job.rungs[-1], step)
 
     def _checkpoint(self, trial: Trial) -> tuple[bytes | None, float, int]:
@@ -204,6 +242,8 @@ class Execution:
                 self._fail(running, str(error))
                 return
             self._drop_checkpoints(trial, but=path)
+        elif isinstance(event, Paused):
+            self._pause(running)
         elif isinstance(event, Finished):
             self._finish(running, event)
         elif isinstance(event, Failed):
@@ -214,6 +254,16 @@ class Execution:
             self._lost(running, event.reason)
         elif isinstance(event, Ended):
             self._fail(running, "the evaluation ended without a result")
+
+    def _pause(self, running: Running) -> None:
+        trial = running.trial
+        self._store.pause_trial(trial.id)
+        self.tally.paused += 1
+        del self._attempts[trial.id]
+        self._release(running)
+        # From the store: the rung may have been reached before a worker was lost.
+        self._settled(trial, self._store.rungs(self._study, trial_id=trial.id)[-1].measurements, None)
+        self.settle_suspects()
 
     def _finish(self, running: Running, event: Finished) -> None:
         weights = write_weights(self._folder, running.trial, event.weights)
@@ -234,10 +284,10 @@ class Execution:
 
     def _raised(self, running: Running, reason: str) -> None:
         """A fault of one network's, once another has been evaluated; until then it may be everybody's."""
-        if self.tally.complete:
+        if self.tally.complete or self.tally.paused:
             self._fail(running, reason)
             return
-        del self.tally.running[running.trial.id]
+        self._release(running)
         self._suspects.append((running, reason))
         if len(self._suspects) >= FAULTS:
             raise EvaluationError(
@@ -250,16 +300,21 @@ class Execution:
             self._fail(running, f"{reason} ({running.attempt} attempts)")
             return
         self.tally.retried += 1
-        del self.tally.running[running.trial.id]
-        self._store.requeue_trial(running.trial.id)
+        self._release(running)
+        self.put_back(running.trial)
         self._waiting.appendleft(self._store.trial(self._study, running.trial.number))
 
     def _settle(
         self, running: Running, measurements: Sequence[Measurement] | None, reason: str | None
     ) -> None:
-        del self.tally.running[running.trial.id]
+        self._release(running)
         self._drop_checkpoints(running.trial)
         self._settled(running.trial, measurements, reason)
+
+    def _release(self, running: Running) -> None:
+        """Its worker no longer has the trial."""
+        del self.tally.running[running.trial.id]
+        self.tally.worker_seconds += time.monotonic() - running.since
 
 
 def cost_measurements(cost: Cost, task: Task) -> tuple[Measurement, ...]:

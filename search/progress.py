@@ -52,6 +52,12 @@ class TerminalProgress:
         psnr, gmacs = values
         self._values.append((gmacs, psnr))
 
+    def paused(self, trial: Trial, values: Sequence[float], step: int) -> None:
+        """Say what a trial came to at a rung; it doesn't count for the hypervolume."""
+        psnr, gmacs = values
+        line = f"trial {trial.number:>3}  {psnr:6.2f} dB at step {step}  {gmacs:8.3f} GMACs  {_label(trial)}"
+        self._console.print(Text(line, style="dim"), soft_wrap=True)
+
     def finished(self, trial: Trial, values: Sequence[float] | None, reason: str | None) -> None:
         """Add a trial to the latest results."""
         label = _label(trial)
@@ -69,12 +75,21 @@ class TerminalProgress:
 
     def _summary(self) -> RenderableType:
         tally = self._tally
-        done = tally.complete + tally.failed
+        limits = self._limits
+        done = tally.complete + tally.failed + tally.paused
         elapsed = time.monotonic() - self._started
-        limit = f"/{self._limits.trials}" if self._limits.trials < UNLIMITED else ""
+        limit = f"/{limits.trials}" if limits.trials < UNLIMITED else ""
         parts = [f"{done}{limit} trials", f"{_clock(elapsed)} elapsed"]
-        if self._limits.seconds is not None:
-            parts.append(f"{_clock(max(0.0, self._limits.seconds - elapsed))} left")
+        if limits.seconds is not None:
+            parts.append(f"{_clock(max(0.0, limits.seconds - elapsed))} left")
+        if tally.steps:  # a search's
+            of = f", {max(0, limits.steps - tally.steps):,} left" if limits.steps is not None else ""
+            parts.append(f"{tally.steps:,} steps spent{of}")
+        if limits.worker_hours is not None:
+            left = max(0.0, limits.worker_hours - tally.worker_hours)
+            parts.append(f"{tally.worker_hours:.2f} worker-hours spent, {left:.2f} left")
+        if tally.paused:
+            parts.append(f"{tally.paused} of them paused, {tally.complete} complete")
         if tally.trials:  # of a search: nothing else asks questions
             parts.append(f"{tally.rejected} over budget, {tally.duplicates} repeats turned away for free")
         if tally.repaired:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from typing import Any
 
 from rich.console import Console
 
 from results.overview import Overview
 from search.asktell import AskTell
-from search.config import ConfigError
+from search.config import ConfigError, SearchConfig
 from search.driving import stops_on_signal
 from search.engine import UNLIMITED, Limits, Search, Stop
+from search.halving import Halving
 from search.handing_over import present
 from search.pool import Pool
 from search.progress import TerminalProgress
@@ -62,11 +64,22 @@ def search(opened: Opened) -> Stop:
         raise ConfigError(f"study '{opened.study.name}' starts from a published network: it has no search")
     _note_idle(pool, opened)
     config = setup.config
-    trials = config.trials or (DEFAULT_TRIALS if config.seconds is None else UNLIMITED)
-    limits = Limits(trials, config.seconds)
+    _note_stopping(config, opened.console)
+    others = (config.seconds, config.train_steps, config.worker_hours)
+    trials = config.trials or (DEFAULT_TRIALS if set(others) == {None} else UNLIMITED)
+    limits = Limits(trials, *others)
     strategy = STRATEGIES[config.strategy].create(setup.space, directions=("max", "min"), seed=config.seed)
-    recorded = [ask.genotype for ask in opened.store.asks(opened.study.id)]
-    asktell = AskTell(strategy, setup.budget, window=config.window, recorded=recorded)
+    asks = opened.store.asks(opened.study.id)
+    ladder = (config.training.steps,) if config.eta is None else config.rungs
+    asktell = AskTell(
+        strategy,
+        setup.budget,
+        window=config.window,
+        halving=Halving(ladder, config.eta or inf, strategy.directions),
+        ordered=config.ordered,
+        recorded=[ask.genotype for ask in asks],
+        told=[ask.told or () for ask in asks],
+    )
     progress = TerminalProgress(opened.console, limits, (setup.budget.max_gmacs, setup.trivial))
     run = Search(
         opened.store,
@@ -96,11 +109,27 @@ def _note_idle(pool: Pool, opened: Opened) -> None:
         )
 
 
+def _note_stopping(config: SearchConfig, console: Console) -> None:
+    if config.eta is not None:
+        *pauses, end = config.rungs
+        console.print(
+            f"early stopping: trials pause at {', '.join(map(str, pauses))} of {end} steps, the best 1/{config.eta:g} "
+            "by Pareto rank go on"
+        )
+    if not config.ordered:
+        console.print(
+            "note: --async tells results as they come: the seed doesn't fix the sequence of architectures",
+            style="yellow",
+        )
+
+
 def _ending(stop: Stop, name: str) -> str:
     again = f"go on with: pixelfront search --study {name} --resume"
     return {
         "trials": "All trials are done.",
+        "steps": f"The training steps are spent; {again} --train-steps ...",
         "time": f"The time is up; {again} --time ...",
+        "worker_hours": f"The workers' hours are spent; {again} --worker-hours ...",
         "interrupted": f"Interrupted; {again}",
         "exhausted": "The strategy finds nothing new within the budget.",
     }[stop]

@@ -96,24 +96,22 @@ class Bench:
 
     def job(self, trial: Trial, checkpoint: bytes | None, seconds: float) -> Job:
         """The job of a trial of the search; its seed is the study's and the trial's number."""
-        return self.job_of(trial, self.recipe, checkpoint, seconds)
+        return self.job_of(trial, self.recipe, checkpoint, seconds, rungs=self.config.rungs)
 
     def job_of(
         self, trial: Trial, recipe: Recipe, checkpoint: bytes | None, seconds: float, **more: Any
     ) -> Job:
         """The job of a trial under another recipe; ``more`` are Job's own."""
-        steps, rungs = recipe.steps, self.config.training.rungs
         return Job(
             architecture=trial.architecture,
             task=self.config.task,
             recipe=recipe,
-            rungs=tuple(sorted({max(1, steps * (i + 1) // rungs) for i in range(rungs)})),
             seed=self.config.seed * 100_003 + trial.number,
             device=self.device,
             threads=self.config.workers.threads,
             checkpoint=checkpoint,
             seconds=seconds,
-            **more,
+            **{"rungs": self.config.training.rungs_of(recipe.steps), **more},
         )
 
 

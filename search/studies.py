@@ -97,6 +97,8 @@ def open_study(
     trackers = [find_tracker(name) for name in config.logging.to]
     console.print(f"Reading images for {config.task} ...", style="dim")
     bench = prepare(config) if searching and not config.start.baseline else prepare_bench(config)
+    if isinstance(bench, Setup):  # so that a strategy that can't be made leaves no study
+        STRATEGIES[config.strategy].create(bench.space, directions=("max", "min"), seed=config.seed)
     if config.start.weights is not None:  # weights that don't fit leave no study
         check_published(config.start.baseline, bench)
         load_published(config.start.baseline, config.start.weights)

@@ -75,7 +75,7 @@ class Budget:
     def fit(self, space: Space, genotype: Genotype) -> Candidate | None:
         """The genotype's architecture if it is within the budget; else the widest one that is at its depth,
         or at the nearest depth of the space that has one (of two as near, the smaller); None if none has."""
-        within = self._is_within(space, genotype)
+        within = self.allows(space, genotype)
         genes = genotype if within else self._repair(space, genotype)
         if genes is None:
             return None
@@ -83,7 +83,8 @@ class Budget:
         found = cost(architecture, self.task)
         return Candidate(architecture, found, found.gmacs(self.convention), repaired=not within)
 
-    def _is_within(self, space: Space, genotype: Genotype) -> bool:
+    def allows(self, space: Space, genotype: Genotype) -> bool:
+        """Whether the genotype's architecture is within the budget as it is."""
         return self.min_gmacs <= self.gmacs(space, genotype) <= self.max_gmacs
 
     def _repair(self, space: Space, genotype: Genotype) -> Genotype | None:
@@ -98,7 +99,7 @@ class Budget:
                 depths = [other for other in depths if other < depth]
                 continue
             genes["width"] = widths[count - 1]
-            if self._is_within(space, genes):
+            if self.allows(space, genes):
                 return genes
             if count == len(widths):  # smaller depths are below the band as well
                 depths = [other for other in depths if other > depth]

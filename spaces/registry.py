@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+Maker = TypeVar("Maker", bound=Callable[..., Any])
 LARGEST = 65536  # of an integer option: more is a slip, and would exhaust memory
 
 
@@ -140,13 +141,13 @@ class Registry(Generic[T]):
         self._entries: dict[str, Entry[T]] = {}
         self._loaded = False
 
-    def add(self, name: str, **fixed: Any) -> Callable[[type[T]], type[T]]:
-        """Class decorator that registers ``name`` for the class with some options fixed.
+    def add(self, name: str, **fixed: Any) -> Callable[[Maker], Maker]:
+        """Decorator that registers ``name`` for a class, or a function that makes one, with some options fixed.
 
-        Raises: ValueError: if the name is taken by another class.
+        Raises: ValueError: if the name is taken by another.
         """
 
-        def register(target: type[T]) -> type[T]:
+        def register(target: Maker) -> Maker:
             taken = self._entries.get(name)
             if taken is not None and _place(taken.target) != _place(target):
                 raise ValueError(f"{self.noun} '{name}' is registered twice: {taken.target} and {target}")

@@ -23,7 +23,7 @@ HOMES = {
     "ray": ["search/ray_workers.py"],
     # Asking its samplers, and handing a study over, have nothing in common but the library.
     "optuna": ["search/optuna_export.py", "search/strategies/optuna_samplers.py"],
-    "nni": [],
+    "nni": ["search/nni/__init__.py", "search/nni/nas.py", "search/nni/oneshot.py", "search/nni/tuners.py"],
 }
 
 

@@ -11,13 +11,14 @@ from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
 from numpy.typing import NDArray
 
-from results.dashboard import analysis, fronts, progress, trials, views
+from results.dashboard import analysis, fronts, progress, schemas, trials, views
 from results.dashboard.answers import Json
 from results.dashboard.columns import STAGES, STATES, Snapshot
 from results.dashboard.errors import ApiError
 from results.dashboard.features import Features
 from results.dashboard.live import Live
-from results.dashboard.security import Settings
+from results.dashboard.schemas import REFUSALS, answers
+from results.dashboard.security import DOCUMENT_CSP, Settings
 from results.dashboard.views import Axes, Opened, Studies
 
 DOCUMENTS = {"html": "text/html", "md": "text/markdown", "csv": "text/csv", "json": "application/json"}
@@ -32,15 +33,15 @@ def router(studies: Studies, live: Live, runs: Path, settings: Settings) -> APIR
     """All reading resources."""
     made = APIRouter(prefix="/api/v1", default_response_class=Json)
     _add_general(made, studies, settings)
+    _add_studies(made, studies)
     _add_fronts(made, studies)
     _add_trials(made, studies, runs)
     _add_live(made, studies, live)
-    _add_studies(made, studies)  # last, for what it matches begins all others' addresses
     return made
 
 
 def _add_general(made: APIRouter, studies: Studies, settings: Settings) -> None:
-    @made.get("/info", tags=["studies"])
+    @made.get("/info", tags=["studies"], responses=answers(schemas.Info))
     def info() -> Json:
         """The server: version, whether requests that make it work need a token, limits."""
         limits = {
@@ -53,45 +54,52 @@ def _add_general(made: APIRouter, studies: Studies, settings: Settings) -> None:
             {"version": version("pixelfront"), "read_only": True, "token_required": token, "limits": limits}
         )
 
-    @made.get("/studies", tags=["studies"])
+    @made.get("/studies", tags=["studies"], responses=answers(schemas.StudyList))
     def all_studies() -> Json:
         """Every study with its counts and its best trial, oldest first."""
         return Json({"studies": [views.summary(opened) for opened in studies.all()]})
 
 
 def _add_studies(made: APIRouter, studies: Studies) -> None:
-    @made.get("/studies/{study:path}/points", tags=["trials"])
-    def points(study: str, since: Since = None, fields: Names = None) -> Json:
-        """Trials as columns. ``fields=features`` adds what is known of the architectures."""
-        return Json(views.points(studies.find(study), since, features="features" in _split(fields)))
+    @made.get("/studies/{study}/points", tags=["trials"], responses=answers(schemas.Points))
+    def points(
+        study: str,
+        since: Since = None,
+        fields: Annotated[str, Query(description="``values``, ``features`` or both.")] = "values",
+    ) -> Json:
+        """Trials as columns: measurements, and with ``fields=features`` what is known of the architectures instead.
 
-    @made.get("/studies/{study:path}/progress", tags=["studies"])
+        Both together are ``fields=values,features``.
+        """
+        wanted = [_known(name, views.FIELDS, "field") for name in _split(fields)]
+        return Json(views.points(studies.find(study), since, wanted))
+
+    @made.get("/studies/{study}/progress", tags=["studies"], responses=answers(schemas.Progress))
     def study_progress(study: str) -> Json:
         """Running trials with their learning curves, failures with reasons, hypervolume, what was spent and is left."""
         return Json(progress.progress(studies.find(study)))
 
-    @made.get("/studies/{study:path}/space", tags=["studies"])
+    @made.get("/studies/{study}/space", tags=["studies"], responses=answers(schemas.Choices))
     def study_space(study: str) -> Json:
         """Which choices matter at equal cost, and trials as parallel coordinates."""
         return Json(analysis.space(studies.find(study)))
 
-    @made.get("/studies/{study:path}/report.{form}", tags=["studies"])
+    @made.get("/studies/{study}/report.{form}", tags=["studies"], responses=REFUSALS, response_class=Response)
     def report(study: str, form: Literal["html", "md", "csv", "json"]) -> Response:
         """The study as one document, as ``pixelfront report`` writes it."""
         from results.report import render  # draws figures, which are slow to import
 
-        return Response(
-            render(studies.store, studies.find(study).study.name, form), media_type=DOCUMENTS[form]
-        )
+        text = render(studies.store, studies.find(study).study.name, form)
+        return Response(text, media_type=DOCUMENTS[form], headers={"Content-Security-Policy": DOCUMENT_CSP})
 
-    @made.get("/studies/{study:path}", tags=["studies"])
+    @made.get("/studies/{study}", tags=["studies"], responses=answers(schemas.StudyRecord))
     def one_study(study: str) -> Json:
         """Everything of a study but its trials: goal, columns, counts, what was spent, how it was configured."""
         return Json(views.detail(studies.find(study)))
 
 
 def _add_trials(made: APIRouter, studies: Studies, runs: Path) -> None:
-    @made.get("/studies/{study:path}/trials", tags=["trials"])
+    @made.get("/studies/{study}/trials", tags=["trials"], responses=answers(schemas.TrialPage))
     def page(
         study: str,
         since: Since = None,
@@ -115,12 +123,12 @@ def _add_trials(made: APIRouter, studies: Studies, runs: Path) -> None:
         )
         return Json(trials.page(opened, chosen=chosen, snapshot=snapshot, after=after, limit=limit))
 
-    @made.get("/studies/{study:path}/trials/{number}", tags=["trials"])
+    @made.get("/studies/{study}/trials/{number}", tags=["trials"], responses=answers(schemas.TrialRecord))
     def one_trial(study: str, number: str) -> Json:
         """Everything on record of a trial, by its number or ``best``."""
         return Json(trials.detail(studies.find(study), number, runs))
 
-    @made.get("/studies/{study:path}/curves", tags=["trials"])
+    @made.get("/studies/{study}/curves", tags=["trials"], responses=answers(schemas.Curves))
     def curves(
         study: str,
         numbers: Annotated[str, Query(pattern=r"^\d{1,9}(,\d{1,9}){0,99}$", description="At most 100.")],
@@ -134,7 +142,9 @@ def _add_trials(made: APIRouter, studies: Studies, runs: Path) -> None:
 
 
 def _add_live(made: APIRouter, studies: Studies, live: Live) -> None:
-    @made.get("/studies/{study:path}/events", tags=["studies"], response_class=StreamingResponse)
+    @made.get(
+        "/studies/{study}/events", tags=["studies"], responses=REFUSALS, response_class=StreamingResponse
+    )
     def events(
         study: str, last_event_id: Annotated[str | None, Header(pattern=r"^\d{1,18}$")] = None
     ) -> StreamingResponse:
@@ -149,7 +159,7 @@ def _add_live(made: APIRouter, studies: Studies, live: Live) -> None:
 
 
 def _add_fronts(made: APIRouter, studies: Studies) -> None:
-    @made.get("/studies/{study:path}/front", tags=["fronts"])
+    @made.get("/studies/{study}/front", tags=["fronts"], responses=answers(schemas.Front))
     def front(
         study: str,
         x: Key | None = None,
@@ -183,13 +193,14 @@ def _add_fronts(made: APIRouter, studies: Studies) -> None:
             snapshot, features = opened.columns.snapshot(), Features()
         return Json(_front(opened, snapshot, x, y, _chosen(snapshot, features, asked)))
 
-    @made.get("/studies/{study:path}/intervals", tags=["fronts"])
+    @made.get("/studies/{study}/intervals", tags=["fronts"], responses=answers(schemas.Intervals))
     def intervals(study: str, y: Key | None = None) -> Json:
-        """Architectures that were trained several times at one stage: mean and 95 % interval of a metric."""
+        """Architectures that were trained several times in one way: mean and 95 % interval of a metric."""
         opened = studies.find(study)
         snapshot, features = opened.columns.features()
         axes = Axes(opened.study, snapshot)
-        return Json(trials.intervals(snapshot, features, axes.find(y) if y else axes.objective))
+        column = axes.find(y) if y else axes.objective
+        return Json(trials.intervals(studies.store, opened.study, snapshot, features, column))
 
 
 def _front(

@@ -154,11 +154,15 @@ def columns_of(study: Study, snapshot: Snapshot) -> list[Column]:
         snapshot.values.keys() | own, key=lambda metric: (metric not in own, _rank(metric[0]), metric)
     )
     often, nth = Counter(name for name, _ in metrics), Counter[str]()
+    # Before the first trial is complete, the trivial method has what the trials will be scored by.
+    trivial = study.data["baseline"]["measurements"]
+    early = {(each["name"], each["protocol"]): (each["unit"], each["direction"]) for each in trivial}
+    units = early | dict(snapshot.units)
     made = []
     for metric in metrics:
         name, protocol = metric
         nth[name] += 1
-        unit, direction = snapshot.units.get(metric, ("1", "min" if name in COSTS else "max"))
+        unit, direction = units.get(metric, ("1", "min" if name in COSTS else "max"))
         label, scale, shown = SHOWN.get(name, (_label(name), 1.0, "" if unit == "1" else unit))
         key = name if often[name] == 1 else f"{name}@{nth[name]}"
         count = int(np.isfinite(snapshot.values[metric]).sum()) if metric in snapshot.values else 0
@@ -194,10 +198,10 @@ def _kind(name: str) -> str:
 
 @dataclass(frozen=True)
 class Times:
-    """When each trial ended (seconds of the epoch), how long it took, and its last step; NaN where unknown."""
+    """When each trial ended (seconds of the epoch), and its last step; NaN where unknown."""
 
     revision: int = 0
-    table: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 3)))
+    table: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 2)))
 
 
 class StudyColumns:
@@ -245,7 +249,7 @@ def _with_times(old: Times, changes: Changes) -> Times:
     if not changes.rows:
         return Times(changes.revision, old.table)
     size = max(len(old.table), changes.rows[-1][0] + 1)
-    table = np.full((size, 3), np.nan)
+    table = np.full((size, 2), np.nan)
     table[: len(old.table)] = old.table
     rows = [row[0] for row in changes.rows]
     table[rows] = np.array([row[1:] for row in changes.rows], dtype=float)  # None is NaN

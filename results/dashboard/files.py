@@ -18,7 +18,9 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt
 from starlette.concurrency import run_in_threadpool
 
 from results.artifacts import verified, weights_path
+from results.dashboard import schemas
 from results.dashboard.errors import ApiError
+from results.dashboard.schemas import REFUSALS, answers
 from results.dashboard.security import Settings
 from results.dashboard.temporary import Kept, TemporaryFiles
 from results.dashboard.uploads import Picture
@@ -76,7 +78,7 @@ def router(store: Store, runs: Path, services: Services, settings: Settings) -> 
             services.close()
             kept.close()
 
-    found = APIRouter(prefix="/api/v1", lifespan=lifespan)
+    found = APIRouter(prefix="/api/v1", lifespan=lifespan, tags=["pictures and files"])
     _Files(store, runs.resolve(), services, settings, kept).add_to(found)
     return found
 
@@ -107,14 +109,29 @@ class _Files:
         self._kept = kept
 
     def add_to(self, router: APIRouter) -> None:
-        trial = "/studies/{study:path}/trials/{number}"
-        router.add_api_route(f"{trial}/parts", self.parts, methods=["GET"])
-        router.add_api_route(f"{trial}/export", self.export, methods=["POST"])
-        router.add_api_route("/studies/{study:path}/pictures", self.pictures, methods=["GET"])
-        router.add_api_route("/studies/{study:path}/compare", self.compare, methods=["POST"])
-        router.add_api_route("/uploads", self.upload, methods=["POST"])
-        router.add_api_route("/images/{name}.png", self.image, methods=["GET"])
-        router.add_api_route("/files/{name}", self.file, methods=["GET"], response_model=None)
+        trial = "/studies/{study}/trials/{number}"
+        router.add_api_route(f"{trial}/parts", self.parts, methods=["GET"], responses=answers(schemas.Parts))
+        router.add_api_route(
+            f"{trial}/export", self.export, methods=["POST"], responses=answers(schemas.Exported)
+        )
+        router.add_api_route(
+            "/studies/{study}/pictures", self.pictures, methods=["GET"], responses=answers(schemas.Pictures)
+        )
+        router.add_api_route(
+            "/studies/{study}/compare", self.compare, methods=["POST"], responses=answers(schemas.Comparison)
+        )
+        router.add_api_route("/uploads", self.upload, methods=["POST"], responses=answers(schemas.Upload))
+        router.add_api_route(
+            "/images/{name}.png", self.image, methods=["GET"], responses=REFUSALS, response_class=Response
+        )
+        router.add_api_route(
+            "/files/{name}",
+            self.file,
+            methods=["GET"],
+            response_model=None,
+            responses=REFUSALS,
+            response_class=Response,
+        )
 
     def parts(self, study: str, number: str) -> Any:
         """What each part of a trial's network costs."""

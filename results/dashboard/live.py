@@ -71,15 +71,18 @@ class Live:
         try:
             yield f"retry: {RETRY_MS}\n\n".encode()
             while not self._closed:
-                woken = channel.woken
-                if channel.revision > known:
-                    known, event = await self._made(channel, known, partial(self._changed, name, known))
-                    yield event
-                moving = await self._made(channel, None, partial(self._moving, name))
-                if moving != told:
-                    told = moving
-                    yield moving
-                if not await _happened(woken, HEARTBEAT_S):
+                woken, patience = channel.woken, HEARTBEAT_S
+                try:
+                    if channel.revision > known:
+                        known, event = await self._made(channel, known, partial(self._changed, name, known))
+                        yield event
+                    moving = await self._made(channel, None, partial(self._moving, name))
+                    if moving != told:
+                        told = moving
+                        yield moving
+                except StoreError:  # which the watcher says
+                    patience = POLL_S
+                if not await _happened(woken, patience):
                     yield b": still here\n\n"
         finally:
             self._leave(study_id, channel)
@@ -104,13 +107,19 @@ class Live:
             self._watching = None
 
     async def _watch(self) -> None:
+        away = False
         while True:
             await asyncio.sleep(POLL_S)
             try:
                 revisions = await run_in_threadpool(self._studies.store.revisions)
             except StoreError as error:  # a server that restarts, a file that is locked
-                log.warning("%s", error)
+                if not away:
+                    log.warning("%s Trying again until it answers.", error)
+                away = True
                 continue
+            if away:
+                log.warning("%s: it answers again", self._studies.store.place)
+            away = False
             for study_id, channel in self._channels.items():
                 if revisions.get(study_id, channel.revision) != channel.revision:
                     channel.revision = revisions[study_id]
@@ -125,11 +134,15 @@ class Live:
         """What is made once, until the next change, for all listeners who need it."""
         if key not in channel.made:
             channel.made[key] = asyncio.create_task(run_in_threadpool(make))
-        return await asyncio.shield(channel.made[key])
+        try:
+            return await asyncio.shield(channel.made[key])
+        except StoreError:
+            channel.made.pop(key, None)  # to be tried again
+            raise
 
     def _changed(self, name: str, since: int) -> tuple[int, bytes]:
         opened = self._studies.find(name)
-        points = views.points(opened, since, features=True, most=MOST_POINTS)
+        points = views.points(opened, since, views.FIELDS, most=MOST_POINTS)
         snapshot = opened.columns.snapshot()
         # The points' own revision, where a write came in between.
         revision = snapshot.revision if points is None else points["revision"]

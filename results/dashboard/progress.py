@@ -16,7 +16,7 @@ from results.history import hypervolume_history
 from results.schema import Rung, Trial
 
 FAILURES = 500
-ENDED, SECONDS, STEPS = 0, 1, 2  # columns of Times
+ENDED, STEPS = 0, 1  # columns of Times
 
 
 def progress(opened: Opened) -> dict[str, Any]:
@@ -33,13 +33,13 @@ def progress(opened: Opened) -> dict[str, Any]:
 
 def moving(opened: Opened) -> dict[str, Any]:
     """What changes all the time, which listeners are sent."""
-    snapshot, times = opened.columns.times()
+    snapshot = opened.columns.snapshot()
     return {
         "state": opened.study.state,
         "revision": snapshot.revision,
         "running": _running(opened, snapshot),
         "waiting": int((snapshot.state == STATES.index("waiting")).sum()),
-        "spent": spent(snapshot, times.table),
+        "spent": spent(opened.store.spent(opened.study.id), snapshot),
         "asks": asks(opened.store.count_asks(opened.study.id)),
     }
 

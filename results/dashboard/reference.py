@@ -24,8 +24,13 @@ def page(app: FastAPI) -> HTMLResponse:
         f"<h1>{escape(title)}</h1><p>{escape(INTRODUCTION)}</p>",
         f'<p><a href="{app.openapi_url}">OpenAPI description</a></p>',
         *_operations(description["paths"]),
+        "<h1>What answers hold</h1>",
+        *(_model(name, schema) for name, schema in sorted(description["components"]["schemas"].items())),
     ]
-    head = f'<meta charset="utf-8"><title>{escape(title)}</title><link rel="stylesheet" href="/static/reference.css">'
+    head = (
+        f'<meta charset="utf-8"><title>{escape(title)}</title>'
+        '<link rel="icon" href="/static/icon.svg"><link rel="stylesheet" href="/static/reference.css">'
+    )
     return HTMLResponse(
         f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>'
     )
@@ -37,19 +42,50 @@ def _operations(paths: dict[str, Any]) -> Iterator[str]:
             rows = "".join(_parameter(each) for each in operation.get("parameters", []))
             table = f"<table>{rows}</table>" if rows else ""
             body = operation.get("requestBody")
-            takes = f"<p>Body: {escape(', '.join(body['content']))}</p>" if body else ""
+            takes = f"<p>Body: {_shape(body['content']['application/json']['schema'])}</p>" if body else ""
             told = escape(operation.get("description", ""))
-            yield f"<section><h2><b>{method.upper()}</b> {escape(path)}</h2><p>{told}</p>{table}{takes}</section>"
+            answer = (
+                operation["responses"]["200"].get("content", {}).get("application/json", {}).get("schema")
+            )
+            gives = f"<p>Answer: {_shape(answer)}</p>" if answer else ""
+            title = f"<b>{method.upper()}</b> {escape(path)}"
+            yield f"<section><h2>{title}</h2><p>{told}</p>{table}{takes}{gives}</section>"
 
 
 def _parameter(parameter: dict[str, Any]) -> str:
     schema = parameter.get("schema", {})
     options = [each for each in schema.get("anyOf", [schema]) if each.get("type") != "null"]
-    kind = " or ".join(_kind(each) for each in options)
-    default = f", default {schema['default']}" if "default" in schema else ""
-    cells = (parameter["name"], f"{kind}{default}", parameter.get("description", ""))
-    return "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in cells) + "</tr>"
+    default = f", default {escape(str(schema['default']))}" if schema.get("default") is not None else ""
+    return _row(parameter["name"], _shape({"anyOf": options}) + default, parameter.get("description", ""))
 
 
-def _kind(schema: dict[str, Any]) -> str:
-    return " | ".join(schema["enum"]) if "enum" in schema else str(schema.get("type", ""))
+def _model(name: str, schema: dict[str, Any]) -> str:
+    """An object's members."""
+    rows = "".join(
+        _row(member, _shape(each), each.get("description", ""))
+        for member, each in schema["properties"].items()
+    )
+    told = escape(schema.get("description", ""))
+    return f'<section id="{escape(name)}"><h2>{escape(name)}</h2><p>{told}</p><table>{rows}</table></section>'
+
+
+def _row(name: str, shape: str, told: str) -> str:
+    return f"<tr><td>{escape(name)}</td><td>{shape}</td><td>{escape(told)}</td></tr>"
+
+
+def _shape(schema: dict[str, Any]) -> str:
+    """A schema in words, with links to the objects that it names."""
+    if "$ref" in schema:
+        name = escape(schema["$ref"].rpartition("/")[2])
+        return f'<a href="#{name}">{name}</a>'
+    if "anyOf" in schema:
+        return " or ".join(_shape(each) for each in schema["anyOf"])
+    if "enum" in schema:
+        return " | ".join(escape(str(each)) for each in schema["enum"])
+    if "prefixItems" in schema:
+        return f"[{', '.join(_shape(each) for each in schema['prefixItems'])}]"
+    if "items" in schema:
+        return f"list of {_shape(schema['items'])}"
+    if isinstance(schema.get("additionalProperties"), dict):
+        return f"by name: {_shape(schema['additionalProperties'])}"
+    return escape(schema.get("format") or schema.get("type") or "any")

@@ -44,6 +44,11 @@ CSP = "; ".join(
         "frame-ancestors 'none'",
     )
 )
+# A document of one file: its own styles and pictures, no scripts and no requests at all.
+DOCUMENT_CSP = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
 HEADERS = {
     "Content-Security-Policy": CSP,
     "X-Content-Type-Options": "nosniff",
@@ -226,7 +231,7 @@ def _too_large(limit: int) -> ApiError:
 def _add_headers(message: Message, path: str) -> None:
     headers = MutableHeaders(scope=message)
     for name, value in HEADERS.items():
-        headers[name] = value
+        headers.setdefault(name, value)
     if path.startswith("/api/"):
         headers.setdefault("Cache-Control", "no-store")
 

@@ -19,7 +19,9 @@ from results.dashboard.estimates import mean_interval
 from results.dashboard.features import Features, unchecked
 from results.dashboard.files import export_command
 from results.dashboard.views import Axes, Opened
-from results.schema import Rung, Trial
+from results.repeats import trainings
+from results.schema import Rung, Study, Trial
+from results.store import Store
 
 
 def page(
@@ -208,16 +210,24 @@ def curve(rungs: Sequence[Rung], column: Column) -> dict[str, Any]:
     }
 
 
-def intervals(snapshot: Snapshot, features: Features, column: Column) -> dict[str, Any]:
-    """Architectures that were trained several times at one stage: mean of the metric, and its 95 % t interval."""
+def intervals(
+    store: Store, study: Study, snapshot: Snapshot, features: Features, column: Column
+) -> dict[str, Any]:
+    """Architectures that were trained several times in one way: mean of the metric, and its 95 % t interval.
+
+    Two distillations from different teachers are no repeats: `results.repeats.trainings` tells.
+    """
     values = fronts.values(snapshot, column)
-    groups: dict[tuple[str, str], list[int]] = defaultdict(list)
+    alike: dict[tuple[int, str], list[int]] = defaultdict(list)
     for number in np.flatnonzero(snapshot.complete & np.isfinite(values)).tolist():
-        groups[STAGES[snapshot.stage[number]], features.digest[number]].append(number)
+        alike[int(snapshot.stage[number]), features.digest[number]].append(number)
+    numbers = [number for group in alike.values() if len(group) > 1 for number in group]
+    found = trainings(store.numbered_trials(study.id, numbers), (column.name, column.protocol))
     made = []
-    for (stage, digest), numbers in groups.items():
-        if len(numbers) > 1:
-            mean, low, high = mean_interval(values[numbers])
-            facts = {"n": len(numbers), "mean": mean, "low": low, "high": high}
-            made.append({"numbers": numbers, "digest": digest, "stage": stage, **facts})
+    for first, group in found.items():
+        if len(group) > 1 and first == group[0].id:
+            of_group = [trial.number for trial in group]
+            mean, low, high = mean_interval(values[of_group])
+            facts = {"n": len(group), "mean": mean, "low": low, "high": high}
+            made.append({"numbers": of_group, "digest": group[0].digest, "stage": group[0].stage, **facts})
     return {"groups": made}

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from results.connection import StoreError
 from results.dashboard import fronts
 from results.dashboard.columns import STAGES, STATES, Column, Snapshot, StudyColumns, columns_of
 from results.dashboard.errors import ApiError
 from results.dashboard.features import Features
 from results.dashboard.published import stars
+from results.durations import seconds
 from results.overview import budget_of, cost_key, floor_of, goal_text
 from results.schema import Study
 from results.store import Store
 
-Filter = Mapping[str, Any]
+FIELDS = ("values", "features")  # of points: state, parent and measurements; what is known of architectures
 
 
 class Studies:
@@ -42,6 +45,12 @@ class Studies:
         """
         study = self.store.study(name)
         return Opened(self.store, study, self.columns(study))
+
+    def warm(self) -> None:
+        """Reads the newest study's columns, which whoever opens the page next is likely to ask for."""
+        with suppress(StoreError):  # which a request will say
+            if records := self.store.study_records():
+                self.columns(records[-1]).snapshot()
 
     def all(self) -> list[Opened]:
         """Every study, oldest first."""
@@ -96,8 +105,8 @@ def summary(opened: Opened) -> dict[str, Any]:
     study, snapshot = opened.study, opened.columns.snapshot()
     axes = Axes(study, snapshot)
     states = counts(snapshot)["by_state"]
-    top = fronts.best(study, snapshot, axes.cost, axes.objective)
     y = axes.objective
+    top = fronts.best(study, snapshot, axes.cost, y)
     found = None
     if top is not None:
         value = float(fronts.values(snapshot, y)[top])
@@ -135,11 +144,11 @@ def _tally(indices: NDArray[np.int8], names: Iterable[str]) -> dict[str, int]:
 def detail(opened: Opened) -> dict[str, Any]:
     """All that is known of a study but its trials."""
     study = opened.study
-    snapshot, times = opened.columns.times()
+    outcomes, used = opened.store.count_asks(study.id), opened.store.spent(study.id)
+    snapshot = opened.columns.snapshot()  # last, for another thread may be reading it
     axes = Axes(study, snapshot)
     low, high = budget_of(study)
     floor = floor_of(study)
-    outcomes = opened.store.count_asks(study.id)
     return {
         "name": study.name,
         "task": study.task,
@@ -160,9 +169,10 @@ def detail(opened: Opened) -> dict[str, Any]:
         "baseline": _baseline(axes),
         "columns": [asdict(column) for column in axes.columns],
         "published": stars(study.task, axes.columns),
+        "best": fronts.best(study, snapshot, axes.cost, axes.objective),
         "counts": counts(snapshot),
         "asks": asks(outcomes),
-        "spent": spent(snapshot, times.table),
+        "spent": spent(used, snapshot),
         "limits": limits(study.config),
         "revision": snapshot.revision,
     }
@@ -188,27 +198,35 @@ def asks(outcomes: Mapping[str, int]) -> dict[str, int]:
     }
 
 
-def spent(snapshot: Snapshot, table: NDArray[np.float64]) -> dict[str, Any]:
-    """Trials that ended, their training time and their steps; a failed trial's count too."""
+def spent(used: tuple[float, int], snapshot: Snapshot) -> dict[str, Any]:
+    """Trials that ended, their training time and their steps; a failed trial's count too.
+
+    Args:
+        used: `results.store.Store.spent`.
+    """
     ended = np.isin(snapshot.state, [STATES.index("complete"), STATES.index("failed")])
-    seconds, steps = np.nansum(table[:, 1]), np.nansum(table[:, 2])
-    return {"trials": int(ended.sum()), "seconds": float(seconds), "steps": int(steps)}
+    return {"trials": int(ended.sum()), "seconds": used[0], "steps": used[1]}
 
 
 def limits(config: Mapping[str, Any]) -> dict[str, Any]:
     """What the configuration allows: trials, seconds, and steps per trial; None for no limit."""
+    time = config.get("time")
     return {
         "trials": config.get("trials"),
-        "seconds": config.get("time"),
+        "seconds": None if time is None else seconds(time),
         "steps": config.get("training", {}).get("steps"),
     }
 
 
 def points(
-    opened: Opened, since: int | None, *, features: bool, most: int | None = None
+    opened: Opened, since: int | None, fields: Collection[str], *, most: int | None = None
 ) -> dict[str, Any] | None:
-    """Trials as columns, all or those changed after a revision, by number; None if they are more than ``most``."""
-    snapshot, known = opened.columns.features() if features else (opened.columns.snapshot(), None)
+    """Trials as columns, all or those changed after a revision, by number; None if they are more than ``most``.
+
+    Args:
+        fields: Of ``FIELDS``.
+    """
+    snapshot, known = opened.columns.features() if "features" in fields else (opened.columns.snapshot(), None)
     rows: Any = slice(None)
     count = len(snapshot)
     if since is not None:
@@ -216,23 +234,30 @@ def points(
         count = len(rows)
     if most is not None and count > most:
         return None
-    axes = Axes(opened.study, snapshot)
-    parent = snapshot.parent[rows]
     made: dict[str, Any] = {
         "revision": snapshot.revision,
         "since": since,
         "count": count,
+        "number": np.arange(len(snapshot))[rows],
+    }
+    if "values" in fields:
+        made |= _values(opened.study, snapshot, rows)
+    return made if known is None else made | _features(known, rows, count)
+
+
+def _values(study: Study, snapshot: Snapshot, rows: Any) -> dict[str, Any]:
+    parent = snapshot.parent[rows]
+    return {
         "states": STATES,
         "stages": STAGES,
-        "number": np.arange(len(snapshot))[rows],
         "parent": parent if (parent >= 0).all() else [n if n >= 0 else None for n in parent.tolist()],
         "state": snapshot.state[rows],
         "stage": snapshot.stage[rows],
         "values": {
-            column.key: np.ascontiguousarray(fronts.values(snapshot, column)[rows]) for column in axes.columns
+            column.key: np.ascontiguousarray(fronts.values(snapshot, column)[rows])
+            for column in columns_of(study, snapshot)
         },
     }
-    return made if known is None else made | _features(known, rows, count)
 
 
 def _features(known: Features, rows: Any, count: int) -> dict[str, Any]:

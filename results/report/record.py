@@ -272,6 +272,7 @@ def _summary(found: Overview, record: Mapping[str, Any]) -> str:
         count(len(found.trials), "trial")
         + (f" ({', '.join(later)} among them)" if later else "")
         + f" looked for {record['study']['goal']}: {states['complete']:,} complete, {states['failed']:,} failed"
+        + (f", {states['paused']:,} paused at a rung" if states["paused"] else "")
         + (
             f", {states['running'] + states['waiting']:,} open"
             if states["running"] + states["waiting"]

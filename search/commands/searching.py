@@ -68,13 +68,23 @@ def search(
     trials: Annotated[
         int | None,
         typer.Option(
-            help="Architectures to train [default: 20, or no limit with --time].", rich_help_panel=BUDGET
+            help="Architectures to train [default: 20, or no limit with another].", rich_help_panel=BUDGET
         ),
     ] = None,
     time: Annotated[
         str | None,
         typer.Option(
             help="Wall time, e.g. 90s, 6m, 1h30m; whichever limit is first.", rich_help_panel=BUDGET
+        ),
+    ] = None,
+    train_steps: Annotated[
+        int | None,
+        typer.Option(help="Training steps, all trials together; never exceeded.", rich_help_panel=BUDGET),
+    ] = None,
+    worker_hours: Annotated[
+        float | None,
+        typer.Option(
+            help="Hours, all workers together: GPU-hours where each has one GPU.", rich_help_panel=BUDGET
         ),
     ] = None,
     task: Annotated[
@@ -100,6 +110,12 @@ def search(
         int | None,
         typer.Option(
             help="Trials asked for before the first is told; bounds the workers in use [default: 8]."
+        ),
+    ] = None,
+    async_: Annotated[
+        bool | None,
+        typer.Option(
+            "--async", help="Tell results as they come: no worker waits, and a seed isn't one sequence."
         ),
     ] = None,
     space: Annotated[
@@ -145,8 +161,19 @@ def search(
         float | None, typer.Option("--lr", help="Learning rate [default: 0.002].", rich_help_panel=TRAIN)
     ] = None,
     rungs: Annotated[
-        int | None,
-        typer.Option(help="Times that a trial is scored and saved [default: 4].", rich_help_panel=TRAIN),
+        str | None,
+        typer.Option(
+            metavar="N|A,B,C",
+            help="How often a trial is scored and saved, or at which steps [default: 4].",
+            rich_help_panel=TRAIN,
+        ),
+    ] = None,
+    eta: Annotated[
+        float | None,
+        typer.Option(
+            help="Early stopping: the best 1/ETA of a rung go on, by Pareto rank [default: all].",
+            rich_help_panel=TRAIN,
+        ),
     ] = None,
     precision: Annotated[
         str | None, typer.Option(help="auto, float32 or bfloat16.", rich_help_panel=TRAIN)
@@ -185,7 +212,11 @@ def search(
         "convention": convention,
         "trials": trials,
         "time": time,
+        "train_steps": train_steps,
+        "worker_hours": worker_hours,
         "window": window,
+        "eta": eta,
+        "ordered": None if async_ is None else not async_,
         "space.name": space,
         "space.blocks": blocks,
         "space.widths": widths,

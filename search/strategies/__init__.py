@@ -8,7 +8,8 @@ a crash it is rebuilt by replaying the store.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 from spaces.architecture import Leaf
 from spaces.measurement import Direction
@@ -28,10 +29,18 @@ class Strategy(ABC):
         seed: Equal seeds and equal histories give equal proposals.
     """
 
+    learns: ClassVar[bool] = True  # whether proposals depend on what was told
+
     def __init__(self, space: Space, *, directions: Sequence[Direction], seed: int):
         self.space = space
         self.directions = tuple(directions)
         self.seed = seed
+
+    def limit(self, within: Callable[[Genotype], bool]) -> None:  # noqa: B027
+        """Said before the first question: which genotypes are within the budget without repair.
+
+        Strategies that may ask beyond it, which is most of them, have no use for it.
+        """
 
     @abstractmethod
     def ask(self, number: int) -> dict[str, Leaf]:
@@ -48,7 +57,9 @@ class Strategy(ABC):
     def tell(self, number: int, values: Sequence[float] | None) -> None:
         """The objective values of the answer to question ``number``; None if it has none.
 
-        Called once for each question, in any order.
+        Called for each question, in any order. With early stopping it is called again when more is known: a trial that
+        rests at a rung is told with what it is expected to come to, which then changes; the last values count, and
+        None after values means that it failed. A strategy that can't take values back may keep the first.
         """
 
 

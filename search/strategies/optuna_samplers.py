@@ -14,6 +14,7 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState
 
 from search.strategies import STRATEGIES, ReplayError, Strategy
 from spaces.architecture import Leaf
@@ -53,6 +54,7 @@ class _OptunaStrategy(Strategy):
         self._distributions = {c.name: _distribution(c) for c in space if len(c.values) > 1}
         self._relative = dict(sorted(self._distributions.items()))  # the order that Optuna's samplers draw in
         self._trials: dict[int, optuna.Trial] = {}
+        self._told: dict[int, FrozenTrial] = {}
         self._study = optuna.create_study(
             directions=["maximize" if d == "max" else "minimize" for d in directions],
             sampler=_Given({}),
@@ -87,11 +89,18 @@ class _OptunaStrategy(Strategy):
         self._ask(_Given(known), number)
 
     def tell(self, number: int, values: Sequence[float] | None) -> None:
+        if (told := self._told.get(number)) is not None:
+            # Optuna has no way to tell a trial again, and its study in memory keeps nothing derived from values; to
+            # make the study anew would take longer with each trial.
+            told.state = TrialState.FAIL if values is None else TrialState.COMPLETE
+            told.values = values if values is None else list(values)
+            return
         trial = self._trials.pop(number)
         if values is None:
-            self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            self._study.tell(trial, state=TrialState.FAIL)
         else:
             self._study.tell(trial, list(values))
+        self._told[number] = self._study.get_trials(deepcopy=False)[trial.number]
 
     def _ask(self, sampler: BaseSampler, number: int) -> optuna.Trial:
         self._study.sampler = sampler
@@ -118,6 +127,8 @@ def _parameter(choice: Choice, value: Leaf) -> int:
 @STRATEGIES.add("random")
 class RandomStrategy(_OptunaStrategy):
     """Uniform random search."""
+
+    learns = False
 
     def sampler(self, seed: int) -> BaseSampler:
         return optuna.samplers.RandomSampler(seed=seed)

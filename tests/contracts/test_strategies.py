@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 from search.asktell import Answer, AskTell
+from search.halving import Halving
 from search.strategies import STRATEGIES, Strategy
 from spaces.space import Genotype, chain_space
 from tests.search.studies import BUDGET, small_space
@@ -31,7 +32,8 @@ def sequence(strategy: Strategy, trials: int, recorded: Sequence[Genotype] = ())
     """All answers of a search whose trials finish at once."""
     asktell = AskTell(strategy, BUDGET, window=4, recorded=recorded)
     values: dict[int, tuple] = {}
-    for answer in asktell.advance(values.get, trials):
+    for answer in asktell.advance(lambda question, rung: values.get(question), trials):
+        assert isinstance(answer, Answer)
         if answer.outcome == "trial":
             values[answer.question] = (quality(answer),)
         yield answer
@@ -70,11 +72,13 @@ def test_failed_questions_are_accepted(name: str) -> None:
     strategy.space.check(strategy.ask(6))
 
 
-@pytest.mark.parametrize("name", [n for n in CHEAP if n != "random"])
+@pytest.mark.parametrize("name", CHEAP)
 def test_learns_what_random_search_does_not(name: str) -> None:
     """With PSNR growing in depth alone, later proposals are deeper than uniform ones (mean depth 2)."""
     deep = chain_space("deep", blocks=("ghost",), widths=(8,), depths=tuple(range(1, 17)))
     strategy = STRATEGIES[name].create(deep, directions=("max", "min"), seed=0)
+    if not strategy.learns:
+        pytest.skip("proposes whatever it is told")
     depths = []
     for number in range(90):
         depth = strategy.ask(number)["depth"]
@@ -82,3 +86,52 @@ def test_learns_what_random_search_does_not(name: str) -> None:
         depths.append(depth)
         strategy.tell(number, (float(depth), 0.0))
     assert sum(depths[60:]) / 30 > 8.5 + 2
+
+
+@pytest.mark.parametrize("name", [n for n in ("random", "tpe", "nsga2", "nsga3", "gp") if n in STRATEGIES])
+def test_values_told_again_count_as_if_they_had_been_the_first(name: str) -> None:
+    """Early stopping tells a trial again when it has been trained further."""
+    once, again = make(name), make(name)
+    random = Random(0)
+    for number in range(20):
+        assert once.ask(number) == again.ask(number)
+    for number in range(20):
+        early, late = (random.random(), 1.0), None if number == 5 else (random.random(), 1.0)
+        once.tell(number, late)
+        again.tell(number, early)
+    random = Random(0)
+    for number in range(20):
+        random.random()
+        again.tell(number, None if number == 5 else (random.random(), 1.0))
+    assert [once.ask(number) for number in (20, 21)] == [again.ask(number) for number in (20, 21)]
+
+
+@pytest.mark.parametrize("name", list(STRATEGIES))
+def test_a_climb_under_any_strategy_is_one_sequence_also_when_replayed(name: str) -> None:
+    trials = 10 if name == "gp" else 24
+    straight = climb(make(name), trials)
+    assert climb(make(name), trials) == straight
+    asked = [genotype for genotype, _ in straight if genotype is not None]
+    assert climb(make(name), trials, recorded=asked[: len(asked) // 2]) == straight
+
+
+def climb(strategy: Strategy, trials: int, recorded: Sequence[Genotype] = ()) -> list[tuple]:
+    """(genotype, None) of each question and (None, (question, rung)) of each promotion."""
+    halving = Halving((1, 3, 9), 3, DIRECTIONS)
+    asktell = AskTell(strategy, BUDGET, window=4, halving=halving, recorded=recorded)
+    values: dict[int, tuple[float, float]] = {}
+
+    def result(question: int, rung: int) -> tuple[tuple[float, float]]:
+        quality, gmacs = values[question]
+        return ((quality - (2 - rung) * (0.5 + gmacs), gmacs),)
+
+    found: list[tuple] = []
+    for job in asktell.advance(result, trials):
+        if isinstance(job, Answer):
+            found.append((job.genotype, None))
+            if job.outcome == "trial":
+                values[job.question] = quality(job)
+        else:
+            found.append((None, (job.question, job.rung)))
+    assert {rung for _, promoted in found if promoted for rung in promoted[1:]} == {1, 2}
+    return found

@@ -23,6 +23,7 @@ from evaluators.trial import (
     Failed,
     Finished,
     Job,
+    Paused,
     RungReached,
     TrialData,
     baseline_score,
@@ -116,6 +117,21 @@ def test_going_on_from_a_rung_ends_with_the_same_bytes(precision: Precision, run
         assert after.seconds > 100
     assert finished(resumed).weights == finished(straight).weights
     assert finished(resumed).measurements == finished(straight).measurements
+
+
+def test_a_job_may_pause_at_a_rung_and_another_goes_on_from_it_exactly(events: list[Event]) -> None:
+    paused = list(evaluate(job(rungs=(10,)), DATA))
+    assert paused[-1] == Paused()
+    (at,) = rungs(paused)
+    on = list(evaluate(job(checkpoint=at.checkpoint, rungs=(10, 20)), DATA))
+    assert on[-1] == Paused()
+    rest = list(evaluate(job(checkpoint=rungs(on)[-1].checkpoint), DATA))
+    assert finished(rest).weights == finished(events).weights
+    assert [r.measurements for r in (*rungs(paused), *rungs(on), *rungs(rest))] == [
+        r.measurements for r in rungs(events)
+    ]
+    # Its worker was lost between the rung and the end.
+    assert list(evaluate(job(checkpoint=at.checkpoint, rungs=(10,)), DATA)) == [Paused()]
 
 
 def test_a_checkpoint_between_rungs_goes_on_too(events: list[Event]) -> None:
@@ -288,9 +304,13 @@ def test_a_taught_trial_goes_on_from_any_rung_with_the_same_bytes(cached: bool, 
     network(0).load_state_dict(load_safetensors(finished(told).weights))
 
 
-def test_weights_are_the_architectures_wherever_the_job_ends() -> None:
-    """A job may end within a stage that trains in another form."""
-    end = finished(evaluate(job(recipe=TAUGHT, rungs=(5,), teacher=TEACHER), DATA))
+def test_weights_are_the_architectures_after_a_pause_within_another_form() -> None:
+    """A job may pause within a stage that trains in another form."""
+    plain = job(recipe=TAUGHT, rungs=(5,), teacher=TEACHER)
+    (paused,) = rungs(evaluate(plain, DATA))
+    end = finished(
+        evaluate(dataclasses.replace(plain, rungs=(TAUGHT.steps,), checkpoint=paused.checkpoint), DATA)
+    )
     rebuilt = network(99)
     rebuilt.load_state_dict(load_safetensors(end.weights))
     assert score(rebuilt, TASK, DATA.validation) == end.measurements

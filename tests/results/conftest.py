@@ -10,6 +10,14 @@ import pytest
 from results.store import Store
 from search.setup import Setup
 from tests.results import studies
+from tests.results.postgres import Server, running_server
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Server]:
+    """A PostgreSQL server that all tests share."""
+    with running_server() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from results.front import Reference, front_of, hypervolume, nondominated
+from results.front import (
+    Reference,
+    contributions,
+    dominance_ranks,
+    front_of,
+    hypervolume,
+    nondominated,
+)
 from spaces.measurement import Measurement
 
 MIN_MAX = ("min", "max")
@@ -223,3 +230,24 @@ def test_where_nothing_beats_the_free_method_the_trials_own_front_stands() -> No
     front = front_of(trials, trivial=28.0)
     assert [m.number for m in front.members] == [0, 2]
     assert front.worthless == 3
+
+
+def test_dominance_ranks_peel_front_after_front():
+    points = [(1, 1), (2, 2), (1, 3), (3, 3), (1, 1), (float("inf"), 0.5)]
+    assert dominance_ranks(points, ("min", "min")).tolist() == [0, 1, 1, 2, 0, 0]
+    assert dominance_ranks(points, ("max", "max")).tolist() == [2, 1, 1, 0, 2, 0]
+
+
+def test_contributions_are_what_the_hypervolume_loses():
+    points = [(1.0, 5.0), (2.0, 3.0), (4.0, 1.0), (4.0, 4.0), (6.0, 0.5)]
+    reference = (7.0, 7.0)
+    directions = ("min", "min")
+    whole = hypervolume(points, directions, reference)
+    lost = [
+        whole - hypervolume([*points[:n], *points[n + 1 :]], directions, reference)
+        for n in range(len(points))
+    ]
+    assert contributions(points, directions, reference).tolist() == pytest.approx(lost)
+    assert contributions([(1.0, 1.0)] * 2, directions, reference).tolist() == [0.0, 0.0]
+    with pytest.raises(ValueError, match="finite"):
+        contributions([(float("inf"), 1.0)], directions, reference)

@@ -1,9 +1,8 @@
 """The store: one contract on SQLite and PostgreSQL; then faults, processes and speed on real files."""
 
-import glob
-import importlib.util
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -16,7 +15,6 @@ from dataclasses import FrozenInstanceError, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
-from uuid import uuid4
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -83,49 +81,12 @@ def complete_trial(store: Store, study: Study, n: int, value: float = 30.0):
 # Databases
 
 
-def run_as_postgres(*command: str) -> None:
-    """PostgreSQL's programs refuse to run as root."""
-    prefix = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    subprocess.run([*prefix, *command], check=True, capture_output=True, timeout=60)
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[str]:
-    """URL of a server on a Unix socket, without a database name; ended afterwards."""
-    programs = sorted(glob.glob("/usr/lib/postgresql/*/bin"))
-    if not programs or importlib.util.find_spec("psycopg") is None:
-        pytest.skip("needs a PostgreSQL server's programs and psycopg")
-    folder = tempfile.mkdtemp(prefix="pf-pg-")  # short: a socket's path has at most 107 bytes
-    if os.geteuid() == 0:
-        shutil.chown(folder, "postgres")
-    data, control = f"{folder}/data", f"{programs[-1]}/pg_ctl"
-    settings = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
-    try:
-        run_as_postgres(f"{programs[-1]}/initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8")
-        run_as_postgres(control, "-D", data, "-o", settings, "-l", f"{folder}/log", "-w", "start")
-        try:
-            yield f"postgresql+psycopg://postgres@/{{}}?host={folder}"
-        finally:
-            run_as_postgres(control, "-D", data, "-m", "immediate", "-w", "stop")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def new_database(server: str) -> str:
-    name = f"t{uuid4().hex}"
-    engine = create_engine(server.format("postgres"), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    return server.format(name)
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def place(request, tmp_path) -> str:
     """An empty database: a path or a URL."""
     if request.param == "sqlite":
         return str(tmp_path / "deep" / "results.db")
-    return new_database(request.getfixturevalue("postgresql"))
+    return request.getfixturevalue("postgresql").new_database()
 
 
 @pytest.fixture
@@ -149,6 +110,8 @@ class TestContract:
         writes = (
             lambda: store.start_trial(trial.id),
             lambda: store.requeue_trial(trial.id),
+            lambda: store.start_trial(trial.id),
+            lambda: store.pause_trial(trial.id),
             lambda: store.start_trial(trial.id),
             lambda: store.add_rung(trial.id, 10, 0.5, 1.0, [psnr(20.0)]),
             lambda: store.finish_trial(trial.id, [psnr(21.0)], seconds=1.0),
@@ -194,8 +157,9 @@ class TestContract:
         assert [row[0] for row in store.changed_values(study.id).rows] == [0, 1]
         assert store.changed_architectures(study.id, since=revision).rows == [(1, child.digest, '{"n":1}')]
         ended = store.trial(study.id, 0).finished_at.timestamp()
-        (number, at, seconds, step), (_, *open_yet) = store.changed_times(study.id).rows
-        assert (number, seconds, step, open_yet) == (0, 4.0, 100, [None, None, None])
+        (number, at, step), (_, *open_yet) = store.changed_times(study.id).rows
+        assert (number, step, open_yet) == (0, 100, [None, None])
+        assert store.spent(study.id) == (4.0, 100)
         assert abs(float(at) - ended) <= 1
 
     def test_a_store_to_read_refuses_every_write(self, store, place):
@@ -376,7 +340,7 @@ class TestContract:
         with pytest.raises(StoreError, match="is waiting; only a running one can be given a rung"):
             store.add_rung(trial.id, 1, 0.1, 1, [])
         store.start_trial(trial.id)
-        with pytest.raises(StoreError, match="is running; only a waiting one"):
+        with pytest.raises(StoreError, match="is running; only a waiting or paused one"):
             store.start_trial(trial.id)
         store.finish_trial(trial.id, [psnr(30)], seconds=1)
         done = store.trial(study.id, 0)
@@ -384,12 +348,38 @@ class TestContract:
             lambda: store.finish_trial(trial.id, [psnr(31)], [WEIGHTS], seconds=2),
             lambda: store.fail_trial(trial.id, "late"),
             lambda: store.requeue_trial(trial.id),
+            lambda: store.pause_trial(trial.id),
             lambda: store.start_trial(trial.id),
         ):
             with pytest.raises(StoreError, match="is complete; only a"):
                 move()
         assert store.trial(study.id, 0) == done
         assert store.artifacts(trial.id) == ()
+
+    def test_a_trial_rests_at_a_rung_and_goes_on(self, store):
+        study = new_study(store)
+        trial = new_trial(store, study, 0)
+        store.start_trial(trial.id, "w1")
+        store.add_rung(trial.id, 10, 0.5, 1.0, [psnr(28)])
+        store.pause_trial(trial.id)
+        resting = store.trial(study.id, 0)
+        assert (resting.state, resting.worker, resting.attempts) == ("paused", None, 1)
+        assert resting.measurements == COSTS
+        assert store.trials(study.id, states=["paused"]) == (resting,)
+        with pytest.raises(StoreError, match="is paused; only a running one"):
+            store.add_rung(trial.id, 20, 0.4, 2.0)
+        store.start_trial(trial.id, "w2")
+        store.add_rung(trial.id, 20, 0.4, 2.0, [psnr(29)])
+        store.finish_trial(trial.id, [psnr(29)], seconds=2.0)
+        assert [rung.step for rung in store.rungs(study.id)] == [10, 20]
+        assert store.trial(study.id, 0).attempts == 2
+
+    def test_an_ask_keeps_what_was_told_before_it(self, store):
+        study = new_study(store)
+        new_trial(store, study, 0, told=[(0, 0), (2, 1)])
+        store.record_ask(study.id, 1, [1], "rejected", reason="too dear", told=())
+        store.record_ask(study.id, 2, [1], "rejected", reason="too dear")
+        assert [ask.told for ask in store.asks(study.id)] == [((0, 0), (2, 1)), (), None]
 
     def test_an_unknown_trial(self, store):
         study = new_study(store)
@@ -709,7 +699,7 @@ def test_migrations_write_the_same_ddl_as_the_models(file):
 
     def clauses(sql: str) -> tuple[str, ...]:
         """In any order, a column a line, without quotes: migrations rebuild tables, and SQLite adds to a line."""
-        lines = sql.replace('"', "").replace(", revision ", ",\nrevision ").splitlines()
+        lines = re.sub(", (revision|told) ", r",\n\1 ", sql.replace('"', "")).splitlines()
         return tuple(sorted(line.strip(" \t,") for line in lines))
 
     Store.open(file).close()
@@ -718,6 +708,21 @@ def test_migrations_write_the_same_ddl_as_the_models(file):
     expected = ddl(models)
     assert len(expected) > 8
     assert ddl(create_engine(f"sqlite:///{file}")) == expected
+
+
+def test_an_older_version_has_no_paused_trials(file):
+    with Store.open(file) as store:
+        study = new_study(store)
+        trial = new_trial(store, study, 0)
+        store.start_trial(trial.id)
+        store.pause_trial(trial.id)
+    engine = create_engine(f"sqlite:///{file}")
+    with engine.begin() as connection:
+        downgrade(migrations.config(connection), "0003")
+        assert connection.scalar(text("SELECT state FROM trials")) == "waiting"
+    engine.dispose()
+    with Store.open(file) as store:
+        assert store.trial(study.id, 0).state == "waiting"
 
 
 def test_sqlite_settings(file):
@@ -786,7 +791,7 @@ def test_an_older_store_that_cannot_be_written_says_so(tmp_path):
     (folder / "results.db").chmod(0o444)
     folder.chmod(0o555)
     try:
-        reason = r"results\.db: can't upgrade it from schema 0001 to 0003: .*readonly.*writable"
+        reason = r"results\.db: can't upgrade it from schema 0001 to 0004: .*readonly.*writable"
         with as_nobody(), pytest.raises(StoreError, match=reason):
             Store.open(folder / "results.db", create=False)
         assert (folder / "results.db").read_bytes() == before
@@ -880,6 +885,7 @@ def python(code: str, *arguments: object) -> subprocess.Popen[str]:
 
 READER = """
 import sys
+import tempfile
 from results.store import Store
 with Store.open(sys.argv[1], create=False) as store:
     study = store.study("mobile-x4")

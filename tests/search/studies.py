@@ -9,11 +9,12 @@ from random import Random
 from typing import Any
 
 from evaluators.recipe import two_stages
-from evaluators.trial import Finished, Job, RungReached
+from evaluators.trial import Finished, Job, Paused, RungReached
 from results.schema import Study, Trial
 from results.store import Store
 from search.asktell import AskTell
 from search.engine import Limits, Search
+from search.halving import Halving
 from search.pool import Ended
 from search.strategies import STRATEGIES
 from spaces.architecture import Architecture
@@ -50,7 +51,26 @@ def instant(job: Job, data: Any = None) -> Iterator[Any]:
     scores = (psnr(job.architecture),)
     for rung in job.rungs:
         yield RungReached(rung, 0.1, 0.01 * rung, scores, b"state")
-    yield Finished(1.0, scores, b"weights")
+    yield Finished(1.0, scores, b"weights") if rung == job.recipe.steps else Paused()
+
+
+LADDER = (2, 6, 18)
+
+
+def learning(job: Job, data: Any = None) -> Iterator[Any]:
+    """An evaluation along a learning curve of the architecture's own, from its checkpoint."""
+    final, gain = psnr(job.architecture).value, 1 + Random(job.architecture).random()
+    begun = 0 if job.checkpoint is None else int(job.checkpoint)
+    scores = (Measurement("psnr_y", final, "dB", "max", PROTOCOL),)
+    for rung in job.rungs:
+        if rung > begun:
+            scores = (Measurement("psnr_y", final - gain * (1 - rung / 18), "dB", "max", PROTOCOL),)
+            yield RungReached(rung, 0.1, 0.01 * rung, scores, b"%d" % rung)
+    yield Finished(0.2, scores, b"weights") if job.rungs[-1] == job.recipe.steps else Paused()
+
+
+def job_of_ladder(trial: Trial, checkpoint: bytes | None, seconds: float) -> Job:
+    return Job(trial.architecture, "sr-x4", two_stages(18), LADDER, trial.number, checkpoint=checkpoint)
 
 
 class InProcess:
@@ -118,20 +138,33 @@ def new_search(
     retries: int = 2,
     space: Space | None = None,
     observer: Any = None,
+    eta: float | None = None,
+    ordered: bool = True,
+    steps: int | None = None,
+    worker_hours: float | None = None,
 ) -> Search:
     """A search of the study, going on from whatever the store holds."""
     made = STRATEGIES[strategy].create(space or small_space(), directions=("max", "min"), seed=seed)
-    recorded = [ask.genotype for ask in store.asks(study.id)]
+    asks = store.asks(study.id)
+    asktell = AskTell(
+        made,
+        BUDGET,
+        window=window,
+        halving=None if eta is None else Halving(LADDER, eta, ("max", "min")),
+        ordered=ordered,
+        recorded=[ask.genotype for ask in asks],
+        told=[ask.told or () for ask in asks],
+    )
     return Search(
         store,
         study.id,
-        AskTell(made, BUDGET, window=window, recorded=recorded),
+        asktell,
         pool,
-        job,
+        job if eta is None else job_of_ladder,
         task=TASK,
         objective=OBJECTIVE,
         folder=folder,
-        limits=Limits(trials, seconds),
+        limits=Limits(trials, seconds, steps, worker_hours),
         retries=retries,
         observer=observer,
     )

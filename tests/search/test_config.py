@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from search.config import ConfigError, band, difference, integers, load, resolve, resumed, seconds
+from search.config import ConfigError, SearchConfig, band, difference, integers, load, resolve, resumed
 
 
 def test_flags_override_the_file_and_the_rest_is_default(tmp_path: Path) -> None:
@@ -87,20 +89,6 @@ def test_a_recorded_configuration_resolves_to_itself() -> None:
     assert resumed(config.model_dump(mode="json"), {}) == config
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("90", 90), ("90s", 90), ("6m", 360), ("1.5h", 5400), ("1h30m", 5400), ("1m5s", 65)],
-)
-def test_times(text: str, expected: float) -> None:
-    assert seconds(text) == expected
-
-
-@pytest.mark.parametrize("text", ["", "m", "5x", "0s", "-5m", "1h 30m"])
-def test_no_times(text: str) -> None:
-    with pytest.raises(ValueError, match="time"):
-        seconds(text)
-
-
 def test_ranges_and_bands() -> None:
     assert integers("8:16:4") == (8, 12, 16)
     assert integers("1:3") == (1, 2, 3)
@@ -152,3 +140,47 @@ def test_an_older_record_without_lists_is_resumed() -> None:
     del record["training"]["losses"]
     assert difference(record, {"training.losses": ["l1", "l2"]}) != []
     assert resumed(record, {}).space.lists == {}
+
+
+def stopping(**said: Any) -> SearchConfig:
+    return resolve({"max_gmacs": 1.0, "training.steps": 540, **said})
+
+
+def test_rungs_are_evenly_spaced_or_by_eta_or_as_named() -> None:
+    assert stopping().rungs == (135, 270, 405, 540)
+    assert stopping(eta=3).rungs == (20, 60, 180, 540)
+    assert stopping(eta=3, **{"training.rungs": 2}).rungs == (180, 540)
+    assert stopping(eta=2, **{"training.rungs": "60,180,540"}).rungs == (60, 180, 540)
+    assert stopping(eta=2, **{"training.rungs": [60]}).rungs == (60, 540)
+    assert stopping(**{"training.rungs": "3"}).rungs == (180, 360, 540)
+    # A later stage has other steps: its rungs are at the same parts.
+    assert stopping(**{"training.rungs": "60,180"}).training.rungs_of(54) == (6, 18, 54)
+    assert stopping(eta=3).training.rungs_of(54) == (13, 27, 40, 54)
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"eta": 1}, "eta: Input should be greater than 1, got 1"),
+        ({"eta": 3, "training.rungs": 1}, "expected at least 2 rungs with an eta, got 1"),
+        ({"eta": 9, "training.rungs": 4}, "4 rungs with an eta of 9 need at least 729 steps, got 540"),
+        ({"training.rungs": "60,541"}, "expected rungs within the 540 steps of a trial, got one at 541"),
+        ({"training.rungs": []}, "expected steps, such as 60,180,540, got none"),
+        ({"training.rungs": "60,0"}, "training.rungs"),
+        ({"train_steps": 539}, "train_steps: 539 aren't enough for one trial of 540"),
+        ({"worker_hours": 0}, "worker_hours: Input should be greater than 0"),
+    ],
+)
+def test_rungs_and_budgets_that_cannot_be_are_refused(said: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        stopping(**said)
+
+
+def test_a_study_goes_on_with_other_budgets_but_the_same_rule() -> None:
+    study = stopping(eta=3).model_dump(mode="json")
+    assert resumed(study, {"train_steps": 5400, "worker_hours": 2.0}).train_steps == 5400
+    named = stopping(eta=3, **{"training.rungs": "60,540"}).model_dump(mode="json")
+    assert resumed(named, {"training.rungs": "60,540"}).rungs == (60, 540)
+    for said in ({"eta": 2.0}, {"ordered": False}, {"training.rungs": "3"}):
+        with pytest.raises(ConfigError, match=f"{next(iter(said))}: the study has"):
+            resumed(study, said)

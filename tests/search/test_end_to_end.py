@@ -171,6 +171,47 @@ def test_a_killed_driver_resumes_to_the_same_end(finished: tuple[Path, str]) -> 
     assert counted == [(6, 6)]
 
 
+STOPPING = [*SMALL, "--eta", "3", "--steps", "27", "--trials", "8"]
+
+
+def curves(folder: Path, study: str) -> list[Any]:
+    """Every score at every rung."""
+    return query(
+        folder,
+        "SELECT t.number, m.step, m.value FROM trials t JOIN studies s ON s.id = t.study_id JOIN measurements m "
+        f"ON m.trial_id = t.id AND m.step IS NOT NULL AND m.name = 'psnr_y' WHERE s.name = '{study}' "
+        "ORDER BY t.number, m.step",
+    )
+
+
+def test_early_stopping_is_one_sequence_for_a_seed_also_after_kills(tmp_path: Path) -> None:
+    straight = run(*STOPPING, "--workers", "1", "--no-finish", "--study", "straight", cwd=tmp_path).stdout
+    assert "trials pause at 3, 9 of 27 steps" in straight
+    states = [state for _, _, state in architectures(tmp_path, "straight")]
+    assert set(states) == {"complete", "paused"}
+    assert (
+        f"{states.count('complete')} of 8 trials complete, {states.count('paused')} paused"
+        in run("front", "straight", cwd=tmp_path).stdout
+    )
+    for kill_at in (2, 4):
+        arguments = STOPPING if kill_at == 2 else ["search", "--resume"]
+        process = start(tmp_path, *arguments, "--study", "killed", "--no-finish")
+        wait_for(lambda at=kill_at: paused(tmp_path) >= at, process)  # type: ignore[misc]
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    run("search", "--resume", "--study", "killed", "--no-finish", cwd=tmp_path)
+    assert architectures(tmp_path, "killed") == architectures(tmp_path, "straight")
+    # Going on from a rung is exact.
+    assert curves(tmp_path, "killed") == curves(tmp_path, "straight")
+
+
+def paused(folder: Path) -> int:
+    try:
+        return [state for _, _, state in architectures(folder, "killed")].count("paused")
+    except sqlite3.OperationalError:
+        return 0
+
+
 def test_ctrl_c_stops_cleanly_and_resume_goes_on(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     process = start(folder, *SMALL, "--study", "stopped", "--no-finish")

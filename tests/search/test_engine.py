@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from evaluators.trial import Failed, Finished, Job, RungReached
+from evaluators.trial import Failed, Finished, Job, Paused, RungReached
 from results.store import Store, StoreError
 from search.execution import EvaluationError
 from search.pool import Ended, Lost, Raised
@@ -17,10 +18,12 @@ from spaces.measurement import Measurement
 from spaces.space import chain_space
 from tests.search.studies import (
     BUDGET,
+    LADDER,
     PROTOCOL,
     InProcess,
     genotypes,
     instant,
+    learning,
     new_search,
     new_study,
     psnr,
@@ -253,3 +256,209 @@ def test_a_store_that_fails_ends_the_search_and_stops_the_workers(store: Store, 
         new_search(store, study, pool, tmp_path, trials=3).run()
     assert pool.cancelled
     assert not store.trials(study.id, states=["running"])
+
+
+# Early stopping
+
+
+def climb(store: Store, folder: Path, name: str, *, order: int = 0, capacity: int = 2, **options: Any) -> Any:
+    """All that a search with early stopping leaves behind."""
+    study = new_study(store, name)
+    pool = InProcess(learning, capacity=capacity, seed=order)
+    search = new_search(store, study, pool, folder / name, **{"eta": 3, "trials": 30, **options})
+    search.run()
+    return what_is_there(store, study)
+
+
+def what_is_there(store: Store, study: Any) -> Any:
+    reached = {trial.id: [] for trial in store.trials(study.id)}  # type: ignore[var-annotated]
+    for rung in store.rungs(study.id):
+        reached[rung.trial_id].append(rung.step)
+    trials = [(trial.digest, trial.state, reached[trial.id]) for trial in store.trials(study.id)]
+    return genotypes(store, study), trials
+
+
+@pytest.mark.parametrize("strategy", ["random", "tpe", "nsga2"])
+def test_promotions_are_the_same_for_any_number_of_workers_and_order_of_finishing(
+    store: Store, tmp_path: Path, strategy: str
+) -> None:
+    first = climb(store, tmp_path, "one", capacity=1, strategy=strategy)
+    assert climb(store, tmp_path, "two", capacity=2, order=1, strategy=strategy) == first
+    assert climb(store, tmp_path, "many", capacity=9, order=2, strategy=strategy) == first
+    states = Counter(state for _, state, _ in first[1])
+    assert states["complete"] + states["paused"] == 30
+    assert 3 <= states["complete"] <= 8
+    for _, state, steps in first[1]:
+        assert steps == list(LADDER[: len(steps)])
+        assert (state == "complete") == (len(steps) == len(LADDER))
+    # A third, and those that were among the best before others came.
+    assert 10 <= sum(len(steps) > 1 for _, _, steps in first[1]) <= 16
+
+
+def test_paused_trials_keep_their_checkpoints_and_no_others_do(store: Store, tmp_path: Path) -> None:
+    climb(store, tmp_path, "kept")
+    trials = store.trials(store.study("kept").id)
+    kept = {path.name for path in (tmp_path / "kept" / "checkpoints").iterdir()}
+    last = {rung.trial_id: rung.step for rung in store.rungs(store.study("kept").id)}
+    assert kept == {f"{t.number:05d}-{last[t.id]}.pt" for t in trials if t.state == "paused"}
+    assert {t.state for t in trials} == {"complete", "paused"}
+
+
+@pytest.mark.parametrize("strategy", ["tpe", "nsga2"])
+def test_an_interrupted_climb_goes_on_to_the_same_end(store: Store, tmp_path: Path, strategy: str) -> None:
+    straight = climb(store, tmp_path, "straight", strategy=strategy)
+    study = new_study(store, "cut")
+    for stop_after in (5, 1, 17, 2, 9):
+        search = new_search(store, study, None, tmp_path / "cut", strategy=strategy, trials=30, eta=3)
+        search._execution._pool = Interrupts(search, stop_after)
+        assert search.run() == "interrupted"
+        assert {t.state for t in store.trials(study.id)} <= {"complete", "paused", "waiting"}
+    last = new_search(
+        store, study, InProcess(learning), tmp_path / "cut", strategy=strategy, trials=30, eta=3
+    )
+    assert last.run() == "trials"
+    assert what_is_there(store, study) == straight
+    assert last.tally.steps == sum(steps[-1] for _, _, steps in straight[1])
+
+
+class Interrupts(InProcess):
+    """Ends the search, or dies, after so many results."""
+
+    def __init__(self, search: Any, after: int, *, dies: bool = False):
+        super().__init__(learning, seed=after)
+        self._search, self._left, self._dies = search, after, dies
+
+    def events(self, timeout_s: float) -> Any:
+        for key, event in super().events(timeout_s):
+            self._left -= isinstance(event, Finished | Paused)
+            if self._left == 0 and self._dies:
+                raise KeyboardInterrupt
+            if self._left == 0:
+                self._search.interrupt()
+            yield key, event
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_killed_climb_goes_on(
+    store: Store, tmp_path: Path, ordered: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    straight = climb(store, tmp_path, "straight")
+    study = new_study(store, "killed")
+    for dies_after in (4, 11, 3, 8):
+        search = new_search(store, study, None, tmp_path / "killed", trials=30, eta=3, ordered=ordered)
+        search._execution._pool = Interrupts(search, dies_after, dies=True)
+        with monkeypatch.context() as patch:
+            patch.setattr(search._execution, "close", lambda: None)  # nobody puts anything back
+            with pytest.raises(KeyboardInterrupt):
+                search.run()
+        assert store.trials(study.id, states=["running"])
+    new_search(
+        store, study, InProcess(learning), tmp_path / "killed", trials=30, eta=3, ordered=ordered
+    ).run()
+    found = what_is_there(store, study)
+    if ordered:
+        assert found == straight
+    assert len({digest for digest, _, _ in found[1]}) == 30
+    assert {state for _, state, _ in found[1]} == {"complete", "paused"}
+    assert all(steps == list(LADDER[: len(steps)]) for _, _, steps in found[1])
+
+
+def test_told_as_they_come_results_are_on_record_with_the_questions(store: Store, tmp_path: Path) -> None:
+    climb(store, tmp_path, "async", ordered=False, capacity=5)
+    asks = store.asks(store.study("async").id)
+    told = [each for ask in asks for each in ask.told or ()]
+    assert len(told) == len(set(told)) >= 25
+    assert [rung for _, rung in told] != sorted(rung for _, rung in told)
+    assert all(ask.told is not None for ask in asks)
+    climb(store, tmp_path, "ordered")
+    assert all(ask.told is None for ask in store.asks(store.study("ordered").id))
+
+
+def test_more_trials_continue_a_climb_as_if_they_had_been_asked_for_at_once(
+    store: Store, tmp_path: Path
+) -> None:
+    straight = climb(store, tmp_path, "straight")
+    study = new_study(store, "longer")
+    for trials in (10, 30):
+        search = new_search(store, study, InProcess(learning), tmp_path / "longer", trials=trials, eta=3)
+        assert search.run() == "trials"
+    found, trials_found = what_is_there(store, study)
+    assert found == straight[0]
+    # What was promoted for want of new ones, when there were to be ten, isn't undone.
+    assert all(len(a[2]) >= len(b[2]) for a, b in zip(trials_found, straight[1], strict=True))
+
+
+def test_training_steps_are_a_hard_limit_that_leaves_nothing_half_done(store: Store, tmp_path: Path) -> None:
+    study = new_study(store)
+    search = new_search(store, study, InProcess(learning), tmp_path, trials=1000, eta=3, steps=150)
+    assert search.run() == "steps"
+    spent = sum(max(steps) for _, _, steps in what_is_there(store, study)[1])
+    assert 150 - LADDER[-1] < spent == search.tally.steps <= 150
+    assert store.study("test").state == "complete"
+    assert store.trials(study.id, states=["complete"])
+
+
+def test_hours_of_workers_end_the_search(store: Store, tmp_path: Path) -> None:
+    study = new_study(store)
+
+    class Slow(InProcess):
+        def events(self, timeout_s: float) -> Any:
+            time.sleep(0.02)
+            yield from super().events(timeout_s)
+
+    pool = Slow(learning, capacity=2)
+    search = new_search(store, study, pool, tmp_path, trials=1000, eta=3, worker_hours=0.8 / 3600)
+    started = time.monotonic()
+    assert search.run() == "worker_hours"
+    assert 0.4 <= time.monotonic() - started < search.tally.worker_hours * 3600  # two of them
+    assert search.tally.worker_hours * 3600 >= 0.8
+    assert store.study("test").state == "paused"
+
+
+def test_a_trial_that_fails_on_the_way_up_is_told_as_failed(store: Store, tmp_path: Path) -> None:
+    study = new_study(store)
+
+    def fails_later(job: Job) -> Iterator[Any]:
+        if job.checkpoint is None:
+            yield from learning(job)
+        else:
+            yield Failed("diverged: the loss became nan by step 5")
+
+    search = new_search(store, study, InProcess(fails_later), tmp_path, trials=12, eta=3)
+    told: list[Any] = []
+    original = search._asktell._strategy.tell
+    search._asktell._strategy.tell = lambda *args: (told.append(args), original(*args))[1]  # type: ignore[method-assign]
+    assert search.run() == "trials"
+    states = Counter(t.state for t in store.trials(study.id))
+    assert states["failed"] >= 4
+    assert states["failed"] + states["paused"] == 12
+    failed = {number for number, values in told if values is None}
+    assert {n for n in failed if any(n == number and values for number, values in told)}
+    assert search.tally.failed == states["failed"]
+
+
+def test_a_worker_lost_on_the_way_up_is_retried_from_the_rung(store: Store, tmp_path: Path) -> None:
+    study = new_study(store)
+    begun: list[tuple[str, bytes | None]] = []
+
+    def loses(job: Job) -> Iterator[Any]:
+        begun.append((job.architecture, job.checkpoint))
+        if job.checkpoint is not None and begun.count(begun[-1]) == 1:
+            yield Lost("worker lost: killed")
+        else:
+            yield from learning(job)
+
+    search = new_search(store, study, LosesStreams(loses), tmp_path, trials=9, eta=3)
+    assert search.run() == "trials"
+    assert search.tally.retried >= 3
+    lost = [each for each in set(begun) if each[1] is not None]
+    assert lost
+    assert all(begun.count(each) == 2 for each in lost)
+    assert {t.state for t in store.trials(study.id)} == {"complete", "paused"}
+    assert search.tally.paused == len(store.trials(study.id, states=["paused"]))
+
+
+@pytest.mark.parametrize("trials", [1, 2, 4])
+def test_a_climb_of_few_trials_ends_with_complete_ones(store: Store, tmp_path: Path, trials: int) -> None:
+    found = climb(store, tmp_path, "few", trials=trials, eta=9)
+    assert sum(state == "complete" for _, state, _ in found[1]) == min(2, trials)

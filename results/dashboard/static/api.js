@@ -1,6 +1,7 @@
 // The JSON API: addresses, errors in the server's own words, the token, server-sent events.
 
 const TOKEN = 'pixelfront.token';
+const AGAIN_MS = 2000;
 
 /** An answer that isn't one: `message` is the server's sentence, `code` its name, `status` 0 where none came. */
 export class Problem extends Error {
@@ -69,11 +70,25 @@ export function post(address, body, { signal } = {}) {
 
 /** Listens to a study's events until `close()`; `on.connection` hears 'live' and 'lost'. */
 export function listen(study, on) {
-  const source = new EventSource(path('studies', study, 'events'));
-  for (const kind of ['changed', 'progress']) {
-    source.addEventListener(kind, (event) => on[kind](JSON.parse(event.data)));
-  }
-  source.onopen = () => on.connection('live');
-  source.onerror = () => on.connection('lost');
-  return source;
+  let source = null;
+  let timer = null;
+  const open = () => {
+    source = new EventSource(path('studies', study, 'events'));
+    for (const kind of ['changed', 'progress']) {
+      source.addEventListener(kind, (event) => on[kind](JSON.parse(event.data)));
+    }
+    source.onopen = () => on.connection('live');
+    source.onerror = () => {
+      on.connection('lost');
+      // Where the server refuses (its data base may be away) a browser gives up.
+      if (source.readyState === EventSource.CLOSED) timer = setTimeout(open, AGAIN_MS);
+    };
+  };
+  open();
+  return {
+    close() {
+      clearTimeout(timer);
+      source.close();
+    },
+  };
 }

@@ -21,11 +21,10 @@
  * Loading, Fault and Empty of parts/states.js.
  */
 import { Fragment, html, render, useEffect, useMemo, useRef, useState } from './preact.js';
-import { ahead, get, keepToken, path } from './api.js';
+import { get, keepToken, path } from './api.js';
 import { StudyStore } from './parts/points.js';
 import { useBasket } from './parts/basket.js';
 import { keysInForce, useKeys } from './parts/keys.js';
-import { asked } from './parts/filters.js';
 import { applyTheme, nextTheme, themeName } from './parts/theme.js';
 import { shortened } from './parts/format.js';
 import { go, href, parse } from './parts/address.js';
@@ -33,15 +32,6 @@ import { Fault, Loading } from './parts/states.js';
 
 const VIEWS = { front: 'Front', progress: 'Progress', compare: 'Compare', space: 'Space' };
 const MODULES = ['studies', 'trial', ...Object.keys(VIEWS)];
-
-// The first view's answers are asked for while its code is still on the way.
-function askAhead({ study, view, query }) {
-  ahead(path('info'));
-  if (!study) return ahead(path('studies'));
-  ahead(path('studies', study));
-  ahead(path('studies', study, 'points'));
-  if (view === 'front') ahead(path('studies', study, 'front', { x: query.x, y: query.y, ...asked(query) }));
-}
 
 // What tests and benchmarks read: `drawn` is performance.now() at the first drawn front.
 window.pixelfront = { drawn: null, store: null };
@@ -225,7 +215,6 @@ function Help({ onClose }) {
 }
 
 keepToken();
-askAhead(parse(location.hash));
 applyTheme();
 const root = document.getElementById('app');
 root.textContent = '';

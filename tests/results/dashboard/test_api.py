@@ -19,7 +19,7 @@ from tests.results.dashboard.conftest import client_of
 from tests.results.studies import BEATEN, CHEAP, DEAR, NAME
 
 STUDY = f"/api/v1/studies/{NAME}"
-AWKWARD = ("<script>alert(1)</script>", "50% of x/y", "a?b#c d", "../../etc/passwd", "é")
+AWKWARD = ("<img src=x onerror=alert(1)>", "50% of x", "a?b#c d", "..x", "é")
 
 
 def get(client, address: str, **query):
@@ -76,11 +76,13 @@ def test_a_study(api, small_store):
         "by_stage": {"search": 6},
     }
     assert found["spent"] == {"trials": 4, "seconds": 9.75, "steps": 70}
-    assert found["config"] == study.config
+    assert found["config"]["training"] == study.config["training"]
+    assert found["best"] == 2
+    assert found["limits"] == {"trials": study.config["trials"], "seconds": None, "steps": 20}
 
 
 def test_points_are_columns_by_trial(api, small_store):
-    found, study = get(api, f"{STUDY}/points", fields="features"), small_store.study(NAME)
+    found, study = get(api, f"{STUDY}/points", fields="values,features"), small_store.study(NAME)
     trials = small_store.trials(study.id)
     objective = get(api, STUDY)["objective"]
     assert found["number"] == [trial.number for trial in trials]
@@ -98,24 +100,27 @@ def test_points_are_columns_by_trial(api, small_store):
     assert {found["upsamplers"][index] for index in found["upsampler"]} == {"pixelshuffle"}
 
 
-def test_points_without_features_are_small(api):
-    assert "label" not in get(api, f"{STUDY}/points")
+def test_points_are_what_was_asked_for(api):
+    plain, known = get(api, f"{STUDY}/points"), get(api, f"{STUDY}/points", fields="features")
+    assert plain.keys() & known.keys() == {"revision", "since", "count", "number"}
+    assert "values" in plain
+    assert "label" in known
+    refused(api, 422, "unknown_field", f"{STUDY}/points", fields="values,beauty")
 
 
-@pytest.mark.parametrize("client", ["api", "staged_api"])
-def test_the_front_is_that_of_the_command_line(request, client, filled, staged):
-    file = filled[0] if client == "api" else staged[0]
-    with Store.open(file, create=False) as store:
+@pytest.mark.parametrize("name", ["small", "staged"])
+def test_the_front_is_that_of_the_command_line(places, name):
+    with Store.open(places[name][0], create=False) as store:
         expected = overview.overview(store, NAME)
-    asked = request.getfixturevalue(client)
-    found = get(asked, f"{STUDY}/front")
+    with client_of(*places[name]) as client:
+        found = get(client, f"{STUDY}/front")
+        assert get(client, f"{STUDY}/trials/best")["number"] == expected.best.number
     pairs = [(member["number"], member["x"], member["y"]) for member in found["members"]]
     assert pairs == [(p.number, p.cost, p.quality) for p in expected.front.members]
     assert found["hypervolume"] == pytest.approx(expected.front.hypervolume)
     assert found["worthless"] == expected.front.worthless
     assert found["considered"] == len(expected.front.points)
     assert found["reference"]["meaning"] == expected.front.reference.meaning
-    assert get(asked, f"{STUDY}/trials/best")["number"] == expected.best.number
 
 
 def test_a_floor_makes_the_cheapest_that_reaches_it_the_best(tmp_path):
@@ -227,6 +232,11 @@ def test_repeated_architectures_have_intervals(tmp_path):
         for variant, gain in (("a", 1.0), ("b", 1.5), ("c", 2.0)):
             studies.complete(store, study, DEAR, studies.scores(made, gain), tmp_path, variant=variant)
         studies.complete(store, study, CHEAP, studies.scores(made, 0.5), tmp_path)
+        for recipe in ("one", "other"):  # no repeats: made in two ways
+            origin = {"recipe": recipe}
+            studies.complete(
+                store, study, CHEAP, studies.scores(made, 0.5), tmp_path, variant=recipe, origin=origin
+            )
     with client_of(tmp_path / "results.db") as client:
         (group,) = get(client, f"{STUDY}/intervals")["groups"]
     assert (group["numbers"], group["n"], group["stage"]) == ([0, 1, 2], 3, "search")
@@ -244,7 +254,7 @@ def test_only_what_changed(tmp_path):
         assert get(client, f"{STUDY}/points", since=first["revision"])["count"] == 0
         wide = Chain(width=32, blocks=(Block("residual"),))
         studies.complete(store, study, wide, studies.scores(made, 3.0), tmp_path)
-        delta = get(client, f"{STUDY}/points", since=first["revision"], fields="features")
+        delta = get(client, f"{STUDY}/points", since=first["revision"], fields="values,features")
         assert (delta["number"], delta["label"], delta["width"]) == ([6], [wide.label], [32])
         assert delta["revision"] == store.revision(study.id)
         store.fail_trial(store.trial(study.id, 4).id, "lost")
@@ -261,7 +271,9 @@ def test_a_study_without_trials(tmp_path):
         studies.new_study(store, studies.setup(tmp_path / "images"))
     with client_of(tmp_path / "results.db") as client:
         assert get(client, "/api/v1/studies")["studies"][0]["best"] is None
-        assert get(client, STUDY)["objective"] == "psnr_y"
+        found = get(client, STUDY)
+        assert (found["objective"], found["best"]) == ("psnr_y", None)
+        assert [each["unit"] for each in found["columns"]] == ["GMACs", "dB"]
         assert get(client, f"{STUDY}/points", fields="features")["count"] == 0
         assert get(client, f"{STUDY}/front")["members"] == []
         assert get(client, f"{STUDY}/trials")["trials"] == []
@@ -314,11 +326,40 @@ def test_refusals_have_one_shape(api):
     assert api.delete(STUDY).status_code == 405
 
 
+def test_files_of_the_page_are_sent_once_and_asked_about_after_that(api):
+    first = api.get("/static/app.js")
+    assert (first.headers["content-type"], first.headers["cache-control"]) == (
+        "text/javascript",
+        "no-cache",
+    )
+    again = api.get("/static/app.js", headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert api.get("/").headers["etag"] != first.headers["etag"]
+
+
 def test_the_reference_is_a_page_without_scripts(api):
     text = api.get("/api/docs").text
     assert "/api/v1/studies/{study}/front" in text
     assert "<script" not in text
+    assert '<section id="StudyRecord">' in text
     assert get(api, "/api/openapi.json")["paths"]["/api/v1/studies/{study}/points"]
+
+
+def test_every_answer_is_described(api):
+    paths = get(api, "/api/openapi.json")["paths"]
+    plain = {"report.{form}", "events", "{name}.png", "{name}"}  # documents, streams, files
+    for path, methods in paths.items():
+        for operation in methods.values():
+            content = operation["responses"]["200"].get("content", {}).get("application/json", {})
+            assert bool(content.get("schema")) != (path.rpartition("/")[2] in plain), path
+            refusal = operation["responses"]["4XX"]["content"]["application/json"]["schema"]
+            assert refusal == {"$ref": "#/components/schemas/Refusal"}
+
+
+def test_an_answer_that_is_not_as_described_is_noticed(api, monkeypatch):
+    monkeypatch.setattr("results.dashboard.views.goal_text", lambda _study: 3)
+    with pytest.raises(ValueError, match="goal"):
+        api.get(STUDY)
 
 
 def test_looking_writes_nothing(tmp_path):

@@ -15,10 +15,15 @@ from pathlib import Path
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
+from results.dashboard.app import create_app
+from results.dashboard.security import Settings
 from results.dashboard.serving import listen
 from results.store import Store
 from tests.results import studies
+from tests.results.dashboard.served import served
+from tests.results.postgres import running_server
 from tests.results.studies import CHEAP, DEAR, NAME
 
 ROOT = Path(__file__).parents[3]
@@ -106,6 +111,43 @@ def test_a_trial_arrives_at_every_listener_and_a_late_one_is_sent_what_it_missed
         assert missed["points"]["number"] == [1]
         assert missed["points"]["since"] == study.revision
         late.wait_for("changed", lambda event: event["revision"] == store.revision(study.id))
+
+
+def test_a_data_base_that_goes_away_is_said_and_its_return_noticed(tmp_path, caplog):
+    with running_server() as server:
+        url = server.new_database()
+        with Store.open(url) as store:
+            made = studies.setup(tmp_path / "images")
+            studies.complete(
+                store, studies.new_study(store, made), CHEAP, studies.scores(made, 0.5), tmp_path
+            )
+        with Store.open(url, create=False, read_only=True) as reader:
+
+            def app(port: int) -> FastAPI:
+                return create_app(reader, runs=tmp_path, settings=Settings(port=port))
+
+            with served(app) as client:
+                events = Events(client, f"/api/v1/studies/{NAME}/events")
+                events.wait_for("progress")
+                server.stop()
+                refused = client.get(f"/api/v1/studies/{NAME}/points")
+                assert (refused.status_code, refused.json()["error"]["code"]) == (503, "store")
+                assert "Check that" in refused.json()["error"]["message"]
+                wait_until(lambda: "Trying again" in caplog.text)
+                server.start()
+                wait_until(lambda: "answers again" in caplog.text)
+                with Store.open(url) as store:
+                    studies.add(store, store.study(NAME), DEAR)
+                assert events.wait_for("changed")["points"]["number"] == [1]
+                assert client.get(f"/api/v1/studies/{NAME}/points").json()["count"] == 2
+        assert caplog.text.count("Trying again") == 1
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_many_changes_are_fetched_not_pushed(running, monkeypatch):

@@ -90,7 +90,7 @@ export class StudyStore {
   }
 
   async catchUp(since = this.revision) {
-    const fields = this.features ? 'features' : null; // making them costs the server time that the first front needs
+    const fields = this.features ? 'values,features' : null; // making them costs the server time that the first front needs
     try {
       this.take(await get(path('studies', this.study, 'points', { since, fields })));
     } catch {

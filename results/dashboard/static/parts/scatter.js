@@ -332,7 +332,8 @@ function Steps({ front, corner, x, y, px, py, area }) {
   const far = least ? area.left + area.width + 20 : area.left - 20;
   const steps = members.map(({ x: a, y: b }, at) => (at ? `H${px(a)}V${py(b)}` : `V${py(b)}`)).join('');
   const start = `M${px(members[0].x)} `;
-  const tinted = corner && volume(members, corner, least, px, py);
+  const better = (value) => (y.column.direction === 'max' ? value > corner.y : value < corner.y);
+  const tinted = corner && volume(members.filter((member) => better(member.y)), corner, least, px, py);
   return html`<${Fragment}>
     ${tinted && html`<path class="volume" d=${tinted} />`}
     <path class="front-line" d=${`${start}${down}${steps}H${far}`} data-testid="front-line" />

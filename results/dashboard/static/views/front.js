@@ -149,9 +149,10 @@ function useIntervals(study, y, store) {
   useEffect(() => {
     const abort = new AbortController();
     setGroups([]);
+    if (!store.features) return undefined; // what the server needs for both is what the first front needn't wait for
     get(path('studies', study.name, 'intervals', { y: y.key }), abort).then((found) => setGroups(found.groups), () => {});
     return () => abort.abort();
-  }, [study, y]);
+  }, [study, y, store.features]);
   return groups;
 }
 
@@ -254,19 +255,21 @@ function readZoom(text) {
 }
 
 function useFrontKeys({ front, number, select, toggle, study }) {
-  const step = (by) => {
-    if (!front.length) return false;
-    const at = front.findIndex((member) => member.number === number);
-    const next = at < 0 ? (by > 0 ? 0 : front.length - 1) : Math.max(0, Math.min(front.length - 1, at + by));
-    if (front[next].number !== number) select(front[next].number);
+  const visit = (member) => {
+    if (!member) return false;
+    if (member.number !== number) select(member.number);
     return true;
+  };
+  const step = (by) => {
+    const at = front.findIndex((member) => member.number === number);
+    return visit(at < 0 ? front.at(by > 0 ? 0 : -1) : front[Math.max(0, Math.min(front.length - 1, at + by))]);
   };
   const chart = () => document.querySelector('.canvas');
   useKeys('Front', [
     { keys: ['ArrowRight', 'ArrowUp'], says: 'next member of the front', run: (event) => free(event) && step(1) },
     { keys: ['ArrowLeft', 'ArrowDown'], says: 'the one before', run: (event) => free(event) && step(-1) },
-    { keys: ['Home'], says: 'cheapest member', run: (event) => free(event) && step(-front.length) },
-    { keys: ['End'], says: 'dearest member', run: (event) => free(event) && step(front.length) },
+    { keys: ['Home'], says: 'cheapest member', run: (event) => free(event) && visit(front[0]) },
+    { keys: ['End'], says: 'dearest member', run: (event) => free(event) && visit(front.at(-1)) },
     { keys: ['Enter'], says: 'open the selected trial',
       run: (event) => (number !== null && event.target.matches('body, main, .canvas')
         ? go(href(study.name, 'trial', { arg: number })) : false) },

@@ -62,9 +62,9 @@ function useProgress(study, store) {
 function useBest(study) {
   const [best, setBest] = useState(null);
   useEffect(() => {
-    if (!study.counts.by_state.complete) return undefined;
+    if (study.best === null) return setBest(null);
     const abort = new AbortController();
-    get(path('studies', study.name, 'trials', 'best'), abort).then(setBest, () => setBest(null));
+    get(path('studies', study.name, 'trials', study.best), abort).then(setBest, () => setBest(null));
     return () => abort.abort();
   }, [study.name, study.revision]);
   return best;
@@ -151,12 +151,13 @@ function wallTime(study, { state }) {
 }
 
 function Meter({ title, used, limit, text, note }) {
-  const of = limit ? ` of ${text(limit)}, ${text(Math.max(0, limit - used))} left` : ', no limit';
-  const left = `${text(used)}${of}`;
+  const left = limit - used; // below zero where stages after the search, which alone is limited, took time too
+  const of = !limit ? ', no limit' : left < 0 ? `; the search's limit was ${text(limit)}` : ` of ${text(limit)}, ${text(left)} left`;
+  const says = `${text(used)}${of}`;
   return html`<p class="gauge"><span class="gauge-name">${title}</span>
     ${limit && html`<span class="bar" role="meter" aria-label=${title} aria-valuemin="0" aria-valuemax=${limit}
-      aria-valuenow=${used} aria-valuetext=${left}><${Filled} share=${used / limit} /></span>`}
-    <span class="gauge-figure">${left}${note}</span></p>`;
+      aria-valuenow=${used} aria-valuetext=${says}><${Filled} share=${used / limit} /></span>`}
+    <span class="gauge-figure">${says}${note}</span></p>`;
 }
 
 const Filled = ({ share }) => html`<span style=${{ width: `${100 * Math.min(1, share)}%` }}></span>`;

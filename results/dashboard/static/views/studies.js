@@ -7,16 +7,16 @@ import { Empty, Fault, Loading } from '../parts/states.js';
 
 const AGAIN_MS = 5000;
 
-/** The studies, asked for every few seconds while one of them runs and the page is looked at. */
+/** The studies, asked for every few seconds while the page is looked at: a search may start at any time. */
 function useStudies() {
   const [state, setState] = useState({});
   useEffect(() => {
     const abort = new AbortController();
     let timer = null;
-    const ask = () => get(path('studies'), abort).then(({ studies }) => {
-      setState({ studies });
-      if (studies.some((study) => study.state === 'running')) timer = setTimeout(whenSeen, AGAIN_MS);
-    }, (problem) => problem.name !== 'AbortError' && setState((known) => ({ ...known, problem })));
+    const ask = () => get(path('studies'), abort).then(
+      ({ studies }) => setState({ studies }),
+      (problem) => problem.name !== 'AbortError' && setState((known) => ({ ...known, problem })),
+    ).then(() => { if (!abort.signal.aborted) timer = setTimeout(whenSeen, AGAIN_MS); });
     const whenSeen = () => (document.hidden ? (timer = setTimeout(whenSeen, AGAIN_MS)) : ask());
     ask();
     return () => {

@@ -34,6 +34,24 @@ def test_the_page_has_nothing_inline_and_names_only_its_own_files():
     assert "//" not in page.replace("<!doctype html>", "")
 
 
+def test_what_the_first_front_needs_is_fetched_at_once():
+    """Without a preload a module is asked for only once the one that imports it has come."""
+    needed, waiting = (
+        set(),
+        [STATIC / "app.js", STATIC / "views" / "front.js", STATIC / "vendor" / "echarts.js"],
+    )
+    while waiting:
+        path = waiting.pop()
+        if path not in needed:
+            needed.add(path)
+            imported = re.findall(
+                r"""^(?:import|export)\b[^;]*?from\s*['"](\.[^'"]+)""", text(path), re.MULTILINE
+            )
+            waiting += [(path.parent / name).resolve() for name in imported]
+    named = re.findall(r'"/static/([^"]+[.]js)"', text(STATIC / "index.html"))
+    assert {str(path.relative_to(STATIC)) for path in needed} == set(named) - {"ahead.js"}
+
+
 def test_other_peoples_files_are_listed_with_their_licences():
     readme = text(STATIC / "vendor" / "README.md")
     for path in sorted((STATIC / "vendor").glob("*.js")):
