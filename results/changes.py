@@ -87,11 +87,16 @@ def load_times(connection: Connection, study_id: int, since: int) -> Changes:
 
 
 def load_spent(connection: Connection, study_id: int) -> tuple[float, int]:
-    """Training time in seconds and steps of all trials together, the failed ones' too."""
-    last = select(func.max(RungRow.step).label("step")).join(TrialRow, TrialRow.id == RungRow.trial_id)
-    steps = last.where(TrialRow.study_id == study_id).group_by(RungRow.trial_id).subquery()
-    seconds = connection.scalar(select(func.sum(TrialRow.seconds)).where(TrialRow.study_id == study_id))
-    return seconds or 0.0, int(connection.scalar(select(func.sum(steps.c.step))) or 0)
+    """Training time in seconds and steps of all trials together, the failed and the paused ones' too."""
+    columns = (func.max(RungRow.step).label("step"), func.max(RungRow.seconds).label("seconds"))
+    last = select(RungRow.trial_id, *columns).group_by(RungRow.trial_id)
+    mine = last.where(
+        RungRow.trial_id.in_(select(TrialRow.id).where(TrialRow.study_id == study_id))
+    ).subquery()
+    spent = func.sum(func.coalesce(TrialRow.seconds, mine.c.seconds, 0.0)), func.sum(mine.c.step)
+    trials = select(*spent).select_from(TrialRow).outerjoin(mine, mine.c.trial_id == TrialRow.id)
+    seconds, steps = connection.execute(trials.where(TrialRow.study_id == study_id)).one()
+    return seconds or 0.0, int(steps or 0)
 
 
 def _changed(study_id: int, since: int, *columns: Any) -> Select:

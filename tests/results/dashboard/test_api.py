@@ -75,7 +75,7 @@ def test_a_study(api, small_store):
         "by_state": {"waiting": 1, "running": 1, "complete": 3, "failed": 1},
         "by_stage": {"search": 6},
     }
-    assert found["spent"] == {"trials": 4, "seconds": 9.75, "steps": 70}
+    assert found["spent"] == {"trials": 4, "seconds": 10.5, "steps": 70}
     assert found["config"]["training"] == study.config["training"]
     assert found["best"] == 2
     assert found["limits"] == {"trials": study.config["trials"], "seconds": None, "steps": 20}

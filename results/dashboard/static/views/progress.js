@@ -87,7 +87,8 @@ function Summary({ study, progress, best }) {
     <dl class="tiles">
       <${Tile} title="Complete" figure=${count(states.complete ?? 0)} testid="complete" />
       <${Tile} title="Running" figure=${count(progress.running.length)} testid="running"
-        note=${progress.waiting > 0 && `${count(progress.waiting)} waiting`} />
+        note=${[[progress.waiting, 'waiting'], [states.paused, 'paused at a rung']]
+          .filter(([number]) => number > 0).map(([number, what]) => `${count(number)} ${what}`).join(', ')} />
       <${Tile} title="Failed" figure=${count(states.failed ?? 0)} bad=${states.failed > 0} testid="failed" />
       ${found !== null && html`<${Tile} title="Best" figure=${`${value(found, quality)} ${quality.unit}`} testid="best"
         note=${html`<a href=${href(study.name, 'trial', { arg: best.number })}>trial ${best.number}</a>,${' '}
