@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 import logging
 import os
 import warnings
@@ -272,9 +273,21 @@ def _write_pt2(network: Network, architecture: Architecture, task: Task, path: P
 def _write_safetensors(network: Network, architecture: Architecture, task: Task, path: Path, low: int) -> Run:
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     # Not save_file: it makes a file that only its owner may read, whatever the umask.
-    path.write_bytes(save(tensors, {"architecture": architecture.to_json(), "task": task.name}))
+    path.write_bytes(
+        _reproducible(save(tensors, {"architecture": architecture.to_json(), "task": task.name}))
+    )
     again = load_network(architecture, task, path)
     return lambda image: again(image)
+
+
+def _reproducible(content: bytes) -> bytes:
+    """A safetensors file with its metadata sorted, which the library writes in another order each time."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # tensors are aligned to 8 bytes
+    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 _WRITERS = {"onnx": _write_onnx, "pt2": _write_pt2, "safetensors": _write_safetensors}

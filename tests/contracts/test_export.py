@@ -107,6 +107,14 @@ def test_pt2_file_does_what_the_network_does(chain: Chain, tmp_path: Path) -> No
     torch.testing.assert_close(again(x), network(x), rtol=0, atol=MAX_ERROR)
 
 
+def test_safetensors_files_are_the_same_each_time(tmp_path: Path) -> None:
+    network = trained(SMALL)
+    digests = {
+        export(network, SMALL, TASK, tmp_path / f"{i}.safetensors", "safetensors").sha256 for i in range(6)
+    }
+    assert len(digests) == 1
+
+
 @pytest.mark.parametrize("chain", chains()[:2], ids=lambda chain: chain.label)
 def test_safetensors_file_and_its_architecture_rebuild_the_network(chain: Chain, tmp_path: Path) -> None:
     network = trained(chain)

@@ -64,11 +64,10 @@ def test_a_pruned_networks_files_are_read_by_the_other_commands(said: Said) -> N
     assert profile["total"]["gmacs"] == pytest.approx(pruned["gmacs"])
     assert json.loads(said("profile", "p.json", "--json")[0])["architecture"]["topology"] == "pruned"
     arguments = (
-        "--model",
         "p.safetensors",
         "--data",
         Path("runs", NAME, "images/test/HR"),
-        "--runs",
+        "--timed-runs",
         0,
         "--json",
     )
