@@ -18,7 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from evaluators.channels import Channels
+from spaces.architecture import Architecture
+from spaces.build import parts
+from spaces.chain import Chain
 from spaces.parts import Network, Part
+from spaces.task import Task
 
 NONE = -1
 
@@ -29,6 +33,12 @@ class Piece:
 
     part: Part
     maps: int = 1
+
+
+def pieces(architecture: Architecture, task: Task) -> dict[str, Piece]:
+    """The architecture's parts by name."""
+    maps = len(architecture.blocks) if isinstance(architecture, Chain) else 1
+    return {n: Piece(p, maps if n == "fusion" else 1) for n, p in parts(architecture, task).items()}
 
 
 Sources = dict[str, tuple[np.ndarray, ...]]

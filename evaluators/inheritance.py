@@ -13,10 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from evaluators.correspondence import NONE, Piece, Sources, sources
+from evaluators.correspondence import NONE, Sources, pieces, sources
 from spaces.architecture import Architecture
-from spaces.build import build, parts
-from spaces.chain import Chain
+from spaces.build import build
 from spaces.parts import size_requirements
 from spaces.task import Task
 
@@ -37,7 +36,7 @@ def inherit(
     Raises: ValueError: if a tensor of the parent is missing or of another shape.
     """
     network = build(child, task)
-    ours, theirs = _pieces(child, task), _pieces(parent, task)
+    ours, theirs = pieces(child, task), pieces(parent, task)
     for name, piece in ours.items():
         module = network.get_submodule(name)
         other = theirs.get(name)
@@ -47,11 +46,6 @@ def inherit(
         elif name.startswith("blocks."):
             _start_as_identity(module, piece.part.channels)
     return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-
-
-def _pieces(architecture: Architecture, task: Task) -> dict[str, Piece]:
-    maps = len(architecture.blocks) if isinstance(architecture, Chain) else 1
-    return {n: Piece(p, maps if n == "fusion" else 1) for n, p in parts(architecture, task).items()}
 
 
 def _take(module: nn.Module, tensors: Mapping[str, Tensor], origin: Sources, *, of: str) -> None:

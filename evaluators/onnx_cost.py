@@ -70,7 +70,7 @@ def onnx_cost(path: Path, shape: tuple[int, int, int, int]) -> GraphCost:
     """
     model = onnx.load(path)
     nodes = [node for node in model.graph.node if node.op_type in (*_PRODUCTS, *_ACTIVATIONS)]
-    shapes = _shapes(model, path, {name for node in nodes for name in _measured(node)}, shape)
+    shapes = _shapes(model, {name for node in nodes for name in _measured(node)}, shape)
     counted = total(_node_cost(node, shapes) for node in nodes)
     cost = total([counted, Cost(parameters=_stored_numbers(model))])
     foreign = {
@@ -85,13 +85,13 @@ def _measured(node: NodeProto) -> tuple[str, ...]:
 
 
 def _shapes(
-    model: ModelProto, path: Path, names: set[str], shape: tuple[int, int, int, int]
+    model: ModelProto, names: set[str], shape: tuple[int, int, int, int]
 ) -> dict[str, tuple[int, ...]]:
     """The shapes of these tensors in a pass at that input."""
-    image = next(x for x in model.graph.input if x.name not in {t.name for t in model.graph.initializer})
     asked = sorted(names)
     if not asked:
         return {}
+    image = next(x for x in model.graph.input if x.name not in {t.name for t in model.graph.initializer})
     del model.graph.output[:]
     for i, name in enumerate(asked):
         model.graph.node.append(helper.make_node("Shape", [name], [f"_shape_{i}"]))

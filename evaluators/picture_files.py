@@ -22,9 +22,9 @@ import numpy as np
 import PIL.Image
 import PIL.ImageFile
 import PIL.PngImagePlugin
-from PIL.Image import Exif, Transpose
+from PIL.Image import Exif
 
-from evaluators.images import SUFFIXES, ImageError
+from evaluators.images import SUFFIXES, ImageError, orientations
 
 FORMATS = {"png": ".png", "tiff": ".tif", "webp": ".webp", "jpeg": ".jpg"}
 _READ = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # others may start programs or unpack to anything
@@ -35,14 +35,14 @@ _LAYOUTS = ('{"shape"', "ImageJ=")  # descriptions of a file's arrays, which tho
 # Of EXIF's first directory what describes the picture; the rest says how its file is laid out.
 _DESCRIPTIVE = (270, 271, 272, 305, 306, 315, 316, 18246, 33432, _EXIF_IFD, 34853, *range(40091, 40096))
 _TURNS = {
-    2: Transpose.FLIP_LEFT_RIGHT,
-    3: Transpose.ROTATE_180,
-    4: Transpose.FLIP_TOP_BOTTOM,
-    5: Transpose.TRANSPOSE,
-    6: Transpose.ROTATE_270,
-    7: Transpose.TRANSVERSE,
-    8: Transpose.ROTATE_90,
-}
+    2: 4,
+    3: 2,
+    4: 6,
+    5: 5,
+    6: 3,
+    7: 7,
+    8: 1,
+}  # EXIF's orientation to which of ``orientations`` is upright
 _LARGEST_SIDE = {"jpeg": 65535, "webp": 16383}
 _SAVED_AS: dict[str, dict[str, Any]] = {
     "png": {},
@@ -98,7 +98,7 @@ def read_picture(path: Path) -> Picture:
             channels = _deep_channels(picture) if _is_deep(picture) else _channels(picture)
             orientation = picture.getexif().get(_ORIENTATION, 1)
             if orientation in _TURNS and picture.format != "TIFF":  # Pillow turns TIFFs itself
-                channels = [_turned(channel, orientation) for channel in channels]
+                channels = [np.ascontiguousarray(orientations(c)[_TURNS[orientation]]) for c in channels]
             embedded = _embedded(picture)
     except ImageError:
         raise
@@ -195,13 +195,6 @@ def _read_as(tile: PIL.ImageFile._Tile, storage: str) -> PIL.ImageFile._Tile:
 
 def _joined(upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
     return upper.astype(np.uint16) << 8 | lower
-
-
-def _turned(channel: np.ndarray, orientation: int) -> np.ndarray:
-    if channel.dtype == np.uint8:
-        return np.asarray(PIL.Image.fromarray(channel).transpose(_TURNS[orientation]))
-    halves = [_turned((channel >> shift).astype(np.uint8), orientation) for shift in (8, 0)]
-    return _joined(*halves)
 
 
 def _embedded(picture: PIL.Image.Image) -> Embedded:

@@ -107,13 +107,9 @@ def measure_latencies(
     """As ``measure_latency`` for each network and size; they take turns, and ``limit_s`` is for each of them."""
     if runs < 1:
         raise ValueError(f"expected at least 1 run, got {runs}")
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
-    try:
+    with with_threads(threads) as number:
         times = _times(networks, task, device, runs, limit_s * len(networks))
-    finally:
-        torch.set_num_threads(before)
-    where = place(device, threads or before)
+    where = place(device, number)
     turns = "" if len(networks) == 1 else f" in turns with {len(networks) - 1} other(s)"
     found = []
     for (network, size), own in zip(networks, times, strict=True):
@@ -133,6 +129,17 @@ def arithmetic(network: Network) -> str:
 def place(device: str, threads: int) -> str:
     """Where passes are timed."""
     return f"{threads} thread(s) of {device_name(device)}" if device == "cpu" else device_name(device)
+
+
+@contextmanager
+def with_threads(threads: int | None) -> Iterator[int]:
+    """Has torch compute with that many threads meanwhile, with as many as before by default; gives the number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield threads or before
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager
@@ -165,6 +172,13 @@ def _finish_work(device: str) -> None:
 
 
 @torch.inference_mode()
+def warm_up(networks: Sequence[Network], image: Tensor, *, scale: int, device: str = "cpu") -> None:
+    """The passes that aren't timed; moves the networks to the device."""
+    for network in [*networks] * WARM_UP:
+        run(network.to(device).eval(), image.to(device), scale=scale)
+
+
+@torch.inference_mode()
 def typical_times_ms(
     networks: Sequence[Network],
     images: Sequence[Tensor],
@@ -190,8 +204,7 @@ def typical_times_ms(
     times: list[list[list[float]]] = [[[] for _ in images] for _ in networks]
     done = 0
     with full_float32(device):
-        for network in [*networks] * WARM_UP:
-            run(network.to(device).eval(), images[0].to(device), scale=scale)
+        warm_up(networks, images[0], scale=scale, device=device)
         started = time.perf_counter()
         while done < rounds and (done == 0 or time.perf_counter() - started < limit_s):
             for i, image in enumerate(images):

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from evaluators.correspondence import Piece, completed, sources
+from evaluators.correspondence import Piece, completed, pieces, sources
 from spaces.architecture import Architecture
 from spaces.build import build, parts
 from spaces.chain import Chain
@@ -66,19 +66,17 @@ class Supernet(Network):
         """
         layout = _layout(self.space, self.task)
         chain = self._checked(architecture, layout.width)
-        maps = len(chain.blocks)
-        wide = parts(replace(chain, width=layout.width), self.task)
+        wide = pieces(replace(chain, width=layout.width), self.task)
         found: dict[str, Tensor] = {}
-        for name, part in parts(chain, self.task).items():
-            key = _key(name, wide[name], chain)
+        for name, piece in pieces(chain, self.task).items():
+            key = _key(name, wide[name].part, chain)
             if key not in layout.places:
                 raise ValueError(
                     f"expected a chain of space '{self.space.name}', got {chain.label}, whose '{name}' no chain of "
                     "that space has; make the supernet of a space that holds it"
                 )
             shared = self.get_submodule(layout.places[key])
-            narrow, whole = (Piece(p, maps if name == "fusion" else 1) for p in (part, wide[name]))
-            slices = _slices(narrow, whole)
+            slices = _slices(piece, wide[name])
             for tensor_name, tensor in (*shared.named_parameters(), *shared.named_buffers()):
                 found[f"{name}.{tensor_name}"] = _cut(tensor, slices[tensor_name])
         return found

@@ -5,9 +5,9 @@ Techniques", Yu and Huang, ICCV 2019, https://arxiv.org/abs/1903.05134; no code 
 several kinds of blocks there is no largest network, so each member of the sandwich has kinds of its own, drawn at
 random; what the others learn from the largest's output is mixed with the target, and by default they learn from the
 target alone. With L1 and lambda = 1/2 both gradients cancel wherever an output is between the two, so that nothing is
-drawn past the largest. Measured on the tabular benchmark (benchmarks/supernet.py, 46 architectures, one seed): lambda
-of 1/2, 4000 steps: scores from 26.75 to 26.78 dB, Spearman 0.52 with stand-alone training; lambda of 0, 1500 steps:
-26.78 to 26.93 dB, Spearman 0.77.
+drawn past the largest. Measured on the tabular benchmark (benchmarks/search/supernet.py, 46 architectures, one seed):
+lambda of 1/2, 4000 steps: scores from 26.75 to 26.78 dB, Spearman 0.52 with stand-alone training; lambda of 0, 1500
+steps: 26.78 to 26.93 dB, Spearman 0.77.
 """
 
 from __future__ import annotations
@@ -85,8 +85,7 @@ class SupernetTraining(Training):
         random = Random(self._seed * 1_000_003 + step)
         space = self.network.space
         ends: list[dict[str, Leaf]] = [
-            {name: choice.values[end] for name in EXTREMES if (choice := space.by_name[name])}
-            for end in (-1, 0)
+            {name: space.by_name[name].values[end] for name in EXTREMES} for end in (-1, 0)
         ]
         overrides = [ends[0], *({} for _ in range(self.sandwich.random)), ends[1]]
         return [space.decode(space.sample(random) | changed) for changed in overrides]

@@ -26,8 +26,7 @@ from torch.nn import functional
 from evaluators.ensemble import turned_back
 from evaluators.images import orientations
 from evaluators.restoration import full_float32
-from evaluators.runtime import peak_memory as peak
-from evaluators.runtime import reset_peak as reset_peak
+from evaluators.runtime import peak_memory, reset_peak
 from evaluators.tensors import to_tensor
 from evaluators.whole_picture import (
     Box,
@@ -103,6 +102,11 @@ def survey(network: Network, channels: int, *, device: str = "cpu", quick: bool 
             if probe.agrees(found):
                 return found
     return Survey(_up(DEFAULT_OVERLAP, step), step, exact=False)
+
+
+def fixed_sizes(networks: Sequence[Network]) -> list[tuple[int, int]]:
+    """(height, width) of the networks that take only that, as some ONNX files do."""
+    return [size for network in networks if (size := getattr(network, "fixed_size", None))]
 
 
 def _up(value: int, step: int) -> int:
@@ -215,8 +219,7 @@ class _View:
     def __init__(self, network: Network, pixels: np.ndarray, turn: int, found: Survey, device: str):
         self._network, self._turn, self._survey, self._device = network, turn, found, device
         self._upright = pixels.shape[:2]
-        views = orientations(pixels)
-        self._pixels = views[turn]
+        self._pixels = orientations(pixels)[turn]
         self.size = (self._pixels.shape[0], self._pixels.shape[1])
         self._whole = network.size_requirements.padded(*self.size)
         self._known: list[Summary] = []
@@ -297,7 +300,7 @@ class Tiler:
         self.exact = all(found.exact for found in surveys) and self.overlap >= needed
         self.views = turns * len(surveys)
         self.passes = turns * sum(found.passes for found in surveys)
-        self._fixed = [size for n in networks if (size := getattr(n, "fixed_size", None))]
+        self._fixed = fixed_sizes(networks)
 
     def side(self, wanted: int) -> int:
         """A tile's side: what is wanted, or what a network takes.
@@ -356,9 +359,9 @@ def choose_tile(
 
     Whole is what takes at most half of the memory that is free. A pass over a small tile tells what a pixel takes.
     """
-    fixed = [min(found) for n in networks if (found := getattr(n, "fixed_size", None))]
-    if fixed:
-        return min(fixed) if max(size) > min(fixed) else None
+    if fixed := fixed_sizes(networks):
+        least = min(map(min, fixed))
+        return least if max(size) > least else None
     if max(size) <= _SMALL:
         return None
     each = max(_bytes_per_pixel(network, task.in_channels, device) for network in networks)
@@ -383,7 +386,7 @@ def _bytes_per_pixel(network: Network, channels: int, device: str) -> float:
             return (torch.cuda.max_memory_allocated(device) - before) / side**2
         before = reset_peak()
         network(x)
-        return max(0, peak()[0] - before) / side**2
+        return max(0, peak_memory()[0] - before) / side**2
 
 
 def _free_bytes(device: str) -> int:

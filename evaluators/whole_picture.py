@@ -296,6 +296,8 @@ def run_known(network: Network, x: Tensor, frame: Frame, known: Sequence[Summary
     """The network's output for a window, with what is known of the whole picture."""
 
     def answer(index: int, call: _Call, arguments: dict[str, Any]) -> Tensor | None:
+        if index >= len(known):
+            raise _Reached(call)
         summary = known[index]
         return None if summary is None else summary.answer(call, arguments, frame)
 
@@ -305,16 +307,8 @@ def run_known(network: Network, x: Tensor, frame: Frame, known: Sequence[Summary
 
 def next_call(network: Network, x: Tensor, frame: Frame, known: Sequence[Summary]) -> _Call:
     """The first operation that isn't known, at which the pass ends."""
-
-    def answer(index: int, call: _Call, arguments: dict[str, Any]) -> Tensor | None:
-        if index >= len(known):
-            raise _Reached(call)
-        summary = known[index]
-        return None if summary is None else summary.answer(call, arguments, frame)
-
     try:
-        with _Watch(answer):
-            network(x)
+        run_known(network, x, frame, known)
     except _Reached as reached:
         return reached.call
     raise AssertionError("the network has no further operation")

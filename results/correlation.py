@@ -176,7 +176,9 @@ def analyse(
             f"study '{name}': expected at least {LEAST} complete trials of a search, got {len(trials)}; "
             "search on, fewer say nothing"
         )
-    quantities = [*_measured(study, trials), *(_proxy(trials, *proxy) for proxy in proxies)]
+    given = {(key, protocol) for key, protocol, _ in proxies}
+    measured = [each for each in _measured(study, trials) if (each.key, each.protocol) not in given]
+    quantities = [*measured, *(_proxy(trials, *proxy) for proxy in proxies)]
     quantities.sort(key=lambda each: ("quality", "cost", "runtime", "proxy").index(each.kind))
     return _with_rungs(analysis_of(name, quantities), study, trials, store)
 
@@ -189,14 +191,10 @@ def searched_trials(store: Store, study: Study) -> list[Trial]:
     return list(first.values())
 
 
-def analysis_of(name: str, quantities: Sequence[Quantity], given: str = "macs") -> Analysis:
-    """The correlations of quantities of which the first is the quality.
-
-    Args:
-        given: Key of the quantity that is held equal in ``Link.at_equal_macs``.
-    """
+def analysis_of(name: str, quantities: Sequence[Quantity]) -> Analysis:
+    """The correlations of quantities of which the first is the quality."""
     quality, *others = quantities
-    macs = next((each.values for each in others if each.key == given), None)
+    macs = next((each.values for each in others if each.key == "macs"), None)
     links = tuple(
         Link(
             each,
@@ -261,13 +259,13 @@ def _measured(study: Study, trials: Sequence[Trial]) -> list[Quantity]:
             if m.name in COSTS:
                 wanted = m.name != "macs" or m.key == cost_key(study)
             else:
-                wanted = m.name in RUNTIMES or _images(m.protocol) == images
+                wanted = m.name in RUNTIMES or _untrained(m.protocol) or _images(m.protocol) == images
             if wanted:
                 found.setdefault(m.key, np.full(len(trials), np.nan))[row] = m.value
                 units[m.key] = m.unit
     order = sorted(found, key=lambda key: (key != (name, protocol), _rank(key[0]), key))
     return [
-        Quantity(label, _kind(key[0]), units[key], key[1], found[key])
+        Quantity(label, _kind(*key), units[key], key[1], found[key])
         for label, key in zip(_labels([key[0] for key in order]), order, strict=True)
     ]
 
@@ -287,8 +285,15 @@ def _rank(name: str) -> int:
     return known.index(name) if name in known else len(known)
 
 
-def _kind(name: str) -> Kind:
+def _kind(name: str, protocol: str) -> Kind:
+    if _untrained(protocol):
+        return "proxy"
     return "cost" if name in COSTS else "runtime" if name in RUNTIMES else "quality"
+
+
+def _untrained(protocol: str) -> bool:
+    """Whether it was measured of a network without training of its own, as the proxy of a search's filter."""
+    return protocol.startswith("untrained, ")
 
 
 def _images(protocol: str) -> str:

@@ -13,17 +13,17 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import sqrt
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
 
-from results.dashboard.estimates import difference, mean_interval
+from results.estimates import difference, mean_interval, quantile, welch
 from results.schema import Trial
 
-TAIL = 0.975  # of two-sided 95 % intervals
 LEVEL = 0.05
 FEW = 5  # trainings of any member, below which variances are pooled
 
@@ -92,6 +92,38 @@ def trainings(trials: Iterable[Trial], key: tuple[str, str]) -> dict[int, tuple[
     return {trial.id: tuple(group) for group in groups.values() for trial in group}
 
 
+def is_repeat(trial: Trial) -> bool:
+    """Whether it is another training of a trial's architecture."""
+    return "repeat" in (trial.origin or {})
+
+
+def averaged(trials: Iterable[Trial], key: tuple[str, str]) -> list[Trial]:
+    """The trials without repeats; what all trainings of one were measured by is their mean.
+
+    So the trial that a front shows is the first training, with its own weights, and its numbers don't favour who was
+    lucky once. What only some of the trainings were measured by, such as scores on test images, stays the first's.
+
+    Args:
+        key: (name, protocol) of the measurement that complete trainings have.
+    """
+    trials = tuple(trials)
+    groups = trainings(trials, key)
+    return [_mean_of(trial, groups.get(trial.id, ())) for trial in trials if not is_repeat(trial)]
+
+
+def _mean_of(trial: Trial, group: Sequence[Trial]) -> Trial:
+    if len(group) < 2:
+        return trial
+    values: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for each in group:
+        for measurement in each.measurements:
+            values[measurement.key].append(measurement.value)
+    means = {k: fmean(found) for k, found in values.items() if len(found) == len(group)}
+    return replace(
+        trial, measurements=tuple(replace(m, value=means.get(m.key, m.value)) for m in trial.measurements)
+    )
+
+
 def compare(members: Mapping[str, Sequence[float] | NDArray[np.float64]]) -> Comparison:
     """Means with 95 % intervals, and which neighbours differ by more than chance explains.
 
@@ -150,9 +182,7 @@ class _Pooled:
         )
 
     def _half(self, share: float) -> float:
-        from scipy.special import stdtrit  # 0.2 s to import
-
-        return float(stdtrit(self.freedom, TAIL)) * self.deviation * sqrt(share)
+        return quantile(self.freedom) * self.deviation * sqrt(share)
 
 
 def _told(columns: Mapping[str, NDArray[np.float64]], pooled: _Pooled | None) -> tuple[Neighbours, ...]:
@@ -175,13 +205,11 @@ def _welch(ours: NDArray[np.float64], others: NDArray[np.float64]) -> float | No
     """p of Welch's test; None where either has fewer than two values."""
     if min(len(ours), len(others)) < 2:
         return None
-    a, b = ours.var(ddof=1) / len(ours), others.var(ddof=1) / len(others)
-    freedom = (a + b) ** 2 / (a**2 / (len(ours) - 1) + b**2 / (len(others) - 1)) if a + b > 0 else 1.0
-    return _two_sided(float(ours.mean() - others.mean()), sqrt(a + b), freedom)
+    return _two_sided(float(ours.mean() - others.mean()), *welch(ours, others))
 
 
 def _two_sided(effect: float, error: float, freedom: float) -> float:
-    from scipy.special import stdtr
+    from scipy.special import stdtr  # 0.2 s to import
 
     if error == 0:
         return 1.0 if effect == 0 else 0.0

@@ -31,7 +31,7 @@ from evaluators.picture_files import (
     write_picture,
 )
 from evaluators.tensors import FULL_SCALE
-from evaluators.tiling import Survey, Tiler, choose_tile, survey
+from evaluators.tiling import Survey, Tiler, choose_tile, fixed_sizes, survey
 from search.subjects import Studies, Subject, find_subject
 from spaces.task import ISP
 
@@ -258,8 +258,8 @@ class Restorer:
         )
         if chosen.tile == 0 or (chosen.tile and max(height, width) <= chosen.tile):
             return whole, None
-        largest = choose_tile(self._networks, self._task, (height, width), chosen.device)
-        if chosen.tile is None and largest is None:
+        wanted = chosen.tile or choose_tile(self._networks, self._task, (height, width), chosen.device)
+        if wanted is None:
             return whole, None
         if self._tiler is None:
             surveys = [
@@ -269,10 +269,10 @@ class Restorer:
             self._tiler = Tiler(
                 self._networks, surveys, turns=chosen.turns, device=chosen.device, overlap=chosen.overlap
             )
-            self._tiler.side(chosen.tile or largest or 0)  # raises before anything is said
+            self._tiler.side(wanted)  # raises before anything is said
             if note := self._note(surveys, self._tiler.exact):
                 self._say(note)
-        return self._tiler, self._tiler.side(chosen.tile or largest or 0)
+        return self._tiler, self._tiler.side(wanted)
 
     def _note(self, surveys: Sequence[Survey], exact: bool) -> str:
         """What a reader should know of the tiles; empty where there is nothing."""
@@ -290,7 +290,7 @@ class Restorer:
                 f"tiles of {self._name} differ from the untiled picture: it needs --overlap {needed}, not "
                 f"{self._settings.overlap}"
             )
-        if fixed := [size for n in self._networks if (size := getattr(n, "fixed_size", None))]:
+        if fixed := fixed_sizes(self._networks):
             return f"{self._name} takes {fixed[0][1]}x{fixed[0][0]} only, so that larger pictures are tiled"
         return (
             f"tiles of {self._name} differ from the untiled picture, because it looks at the whole picture; --tile 0 "

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from evaluators.challenge import CHALLENGES, Challenge, Figures, Score
 from evaluators.pairs import PairSet
-from evaluators.runtime import arithmetic, place, typical_times_ms
+from evaluators.runtime import arithmetic, place, typical_times_ms, with_threads
 from evaluators.tasks import get_task
 from evaluators.tensors import to_tensor
 from search.evaluate import Evaluation, network_cost, runnable
@@ -81,17 +81,13 @@ def rank(
     images = [to_tensor(image.pixels[None]) for pairs in sets for image in pairs.inputs]
     images = images or [torch.rand(1, *task.cost_input)]
     networks = [runnable(member, task) for member in members]
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
-    try:
+    with with_threads(threads) as number:
         times, done = typical_times_ms(networks, images, scale=task.scale, device=device, rounds=rounds)
-    finally:
-        torch.set_num_threads(before)
     *figures, baseline = (_figures(member, taken) for member, taken in zip(members, times, strict=True))
     protocol = (
         f"runtime: mean over {_counted(images, sets)} of the median of {done} rounds, in turns, "
         f"{', '.join(f'{m.name} {arithmetic(n)}' for m, n in zip(members, networks, strict=True))}, "
-        f"{place(device, threads or before)}"
+        f"{place(device, number)}"
     )
     return [
         Ranked(

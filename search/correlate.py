@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from evaluators.proxies import PROXIES, Patches, ProxyError, draw_patches, measure_proxy, proxy_protocol
 from evaluators.runtime import measure_latency, measure_peak_memory, place
@@ -132,8 +130,10 @@ def _timed(trial: Trial, here: str) -> bool:
 
 def _runtimes(trial: Trial, task: Task, device: str) -> list[Measurement]:
     architecture, size = Architecture.from_json(trial.architecture), task.cost_input[1:]
-    measure: Callable[..., Any] = partial(measure_latency, build(architecture, task), task, size)
-    latency = measure(device=device, threads=THREADS, runs=RUNS, limit_s=float("inf"))
+    network = build(architecture, task)
+    latency = measure_latency(
+        network, task, size, device=device, threads=THREADS, runs=RUNS, limit_s=float("inf")
+    )
     memory = measure_peak_memory(architecture, task, size, device=device, threads=THREADS)
     return [
         Measurement("latency_ms", latency.median_ms, "ms", "min", latency.protocol),

@@ -28,6 +28,7 @@ from evaluators.runtime import (
     measure_peak_memory,
     pass_times,
     place,
+    warm_up,
 )
 from evaluators.tasks import RestorationTask, Split, get_task
 from evaluators.tensors import to_tensor
@@ -38,7 +39,6 @@ from spaces.baselines import Published, baseline_names, published
 from spaces.build import build, cost
 from spaces.cost import Cost
 from spaces.measurement import Measurement
-from spaces.padding import run
 from spaces.parts import Network
 from spaces.task import Task
 
@@ -292,7 +292,8 @@ def _on_set(
     images = [image.pixels for image in pairs.inputs]
     with _failures(pairs, outputs):
         if timed:
-            _warm_up(subject.networks, images[0], task.interface.scale, device)
+            first = to_tensor(images[0][None], device)
+            warm_up(subject.networks, first, scale=task.interface.scale, device=device)
         with pass_times(subject.networks if timed else (), device) as passes:
             for output in restore_averaged(
                 subject.networks,
@@ -321,12 +322,6 @@ def _on_set(
         f"mean over the images of one run each after {WARM_UP}, "
         f"{', '.join(sorted(set(map(arithmetic, subject.networks))))}, {place(device, torch.get_num_threads())}",
     )
-
-
-@torch.inference_mode()
-def _warm_up(networks: Sequence[Network], image: np.ndarray, scale: int, device: str) -> None:
-    for network in [*networks] * WARM_UP:
-        run(network.to(device).eval(), to_tensor(image[None], device), scale=scale)
 
 
 @contextmanager

@@ -103,6 +103,7 @@ class Halving:
         self._directions = tuple(directions)
         self._rungs = [_Rung() for _ in self.steps]
         self._values: dict[int, list[tuple[float, ...]]] = {}
+        self._gains: dict[int, tuple[float, ...]] = {}  # by rung, until another is told
         self.closed = False
 
     def cost(self, rung: int) -> int:
@@ -131,6 +132,7 @@ class Halving:
             below.gains = below.gains or [[] for _ in values]
             for gains, now, before in zip(below.gains, told[-1], told[-2], strict=True):
                 insort(gains, now - before)
+            self._gains.clear()
 
     def next(self, allowed: Callable[[int], bool]) -> tuple[int, int] | None:
         """(trial, rung) of the next to go on, highest rung first; None if none may. It counts as gone.
@@ -161,8 +163,11 @@ class Halving:
 
         The sum over the rungs above of the median gain of those that went there.
         """
-        known = [self._rungs[at].gains for at in range(rung, self.top) if self._rungs[at].gains]
-        return tuple(sum(median(gains) for gains in column) for column in zip(*known, strict=True))
+        if rung not in self._gains:  # asked for each trial that rests there
+            known = [self._rungs[at].gains for at in range(rung, self.top) if self._rungs[at].gains]
+            columns = zip(*known, strict=True)
+            self._gains[rung] = tuple(sum(median(gains) for gains in column) for column in columns)
+        return self._gains[rung]
 
     def rung_of(self, number: int) -> int:
         """The highest rung at which the trial was told; -1 for none."""

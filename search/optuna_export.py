@@ -207,20 +207,20 @@ def _frozen(
     genes = trial.genotype or {}
     cost = value(trial.measurements, *cost_key(found.study))
     quality = value(trial.measurements, *found.study.data["objective"])
-    state = STATES[trial.state]
+    state, values = STATES[trial.state], None
+    if state == TrialState.COMPLETE and cost and quality is not None:
+        values = [cost / GIGA, quality]
     made = optuna.create_trial(
         state=state,
-        values=[cost / GIGA, quality]
-        if state == TrialState.COMPLETE and cost and quality is not None
-        else None,
+        values=values,
         params=dict(genes),
         distributions={name: distributions[name] for name in genes},
         user_attrs=_attributes(found, trial, curve),
     )
     made.datetime_start = _local(trial.started_at or trial.created_at)
     made.datetime_complete = _local(trial.finished_at or trial.started_at or trial.created_at)
-    if state == TrialState.COMPLETE and cost and quality is not None:
-        _constrain(made, found, cost / GIGA, quality)
+    if values is not None:
+        _constrain(made, found, *values)
     return made
 
 

@@ -37,7 +37,7 @@ from spaces.pruned import unpruned
 from spaces.task import Task
 
 FORMS = "FILE.onnx, FILE.safetensors, NAME=WEIGHTS, NAME, FILE.json=WEIGHTS, FILE.json or STUDY:TRIAL"
-_TRIAL = re.compile(r"(?P<study>\w[\w.-]*):(?P<trial>\d{1,9}|best)")
+TRIAL = re.compile(r"(?P<study>\w[\w.-]*):(?P<trial>\d{1,9}|best)")
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def _find(text: str, task: str | None, studies: Studies | None, threads: int | N
         return _described_member(Path(name), weights, task)
     if name in baseline_names():
         return _published_member(name, weights, task)
-    if studies and (found := _TRIAL.fullmatch(text)):
+    if studies and (found := TRIAL.fullmatch(text)):
         return _checked(text, _trial_member(found["study"], found["trial"], studies), task)
     raise ValueError(f"expected {FORMS}, got '{text}'{_hint(name)}")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +19,12 @@ from results.store import Store
 from search.config import ConfigError
 from search.setup import Bench
 from search.studies import Opened, Place, check_published
-from search.subjects import exported_member
+from search.subjects import TRIAL, exported_member
 from spaces.architecture import Architecture
 from spaces.baselines import published
 from spaces.checkpoint import load_published
 from spaces.parts import Network
 
-_TRIAL = re.compile(r"(?P<study>\w[\w.-]*):(?P<trial>\d{1,9}|best)")
 FORMS = "STUDY:TRIAL, NAME=WEIGHTS (a published network) or FILE.safetensors (that 'pixelfront export' wrote)"
 
 
@@ -104,7 +102,7 @@ def _member(spec: str, opened: Opened) -> _Member:
         check_published(name, bench)
         network = load_published(name, weights)
         return _Member(name, network, published(name).architecture, {"published": name})
-    if (found := _TRIAL.fullmatch(spec)) is None:
+    if (found := TRIAL.fullmatch(spec)) is None:
         raise ConfigError(f"a teacher is {FORMS}, got '{spec}'")
     study = opened.store.study(found["study"])
     if study.task != bench.config.task:

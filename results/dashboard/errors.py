@@ -39,10 +39,9 @@ class ApiError(HTTPException):
         self.code = code
         self.details = details
 
-    @property
-    def body(self) -> bytes:
-        """The response's JSON."""
-        return error_body(self.code, self.detail, self.details)
+    def response(self) -> Response:
+        """What answers the request."""
+        return _response(self.status_code, error_body(self.code, self.detail, self.details), self.headers)
 
 
 def error_body(code: str, message: str, details: Mapping[str, Any] | None = None) -> bytes:
@@ -58,7 +57,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
         if isinstance(error, ApiError):
-            return _response(error.status_code, error.body, error.headers)
+            return error.response()
         code, said = CODES.get(error.status_code, "bad_request"), f"{request.method} {request.url.path}"
         body = error_body(code, f"{said}: {error.detail}; /api/docs lists what there is")
         return _response(error.status_code, body, error.headers)

@@ -84,16 +84,24 @@ def router(store: Store, runs: Path, services: Services, settings: Settings) -> 
 
 
 def export_command(store: Store, runs: Path, study: Study, trial: Trial, form: str) -> str:
-    """The command line that exports the trial as the dashboard does.
+    """The command line that exports the trial as the dashboard does."""
+    output = ["-o", _file_name(study, trial, form)]
+    return shlex.join(
+        ["pixelfront", "export", study.name, str(trial.number), *output, *whereabouts(store, runs)]
+    )
+
+
+def whereabouts(store: Store, runs: Path) -> list[str]:
+    """The command line's options that name the folder and the store, where they aren't the usual ones.
 
     A password in the store's URL isn't shown.
     """
-    words = ["pixelfront", "export", study.name, str(trial.number), "-o", _file_name(study, trial, form)]
+    words: list[str] = []
     if runs.resolve() != DEFAULT_RUNS.resolve():
         words += ["--runs", str(runs)]
     if Path(store.place).resolve() != (runs / "pixelfront.db").resolve():
         words += ["--db", store.place]
-    return shlex.join(words)
+    return words
 
 
 class _Files:

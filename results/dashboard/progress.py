@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import Any
 
 import numpy as np
@@ -10,10 +9,10 @@ import numpy as np
 from results.dashboard import fronts
 from results.dashboard.columns import STATES, Snapshot, Times
 from results.dashboard.features import unchecked
-from results.dashboard.trials import curve
+from results.dashboard.trials import with_curves
 from results.dashboard.views import Axes, Opened, asks, limits, spent
 from results.history import hypervolume_history
-from results.schema import Rung, Trial
+from results.schema import Trial
 
 FAILURES = 500
 ENDED, STEPS = 0, 1  # columns of Times
@@ -48,14 +47,9 @@ def _running(opened: Opened, snapshot: Snapshot) -> list[dict[str, Any]]:
     numbers = np.flatnonzero(snapshot.state == STATES.index("running")).tolist()
     if not numbers:
         return []
-    trials = opened.store.numbered_trials(opened.study.id, numbers)
-    rungs: dict[int, list[Rung]] = defaultdict(list)
-    for rung in opened.store.rungs(opened.study.id, trial_ids=[trial.id for trial in trials]):
-        rungs[rung.trial_id].append(rung)
     objective = Axes(opened.study, snapshot).objective
     made = []
-    for trial in trials:
-        found = curve(rungs[trial.id], objective)
+    for trial, found in with_curves(opened, numbers, objective):
         points = [[step, value] for step, value in zip(found["steps"], found["values"], strict=True)]
         made.append(
             {

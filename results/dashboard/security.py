@@ -125,15 +125,14 @@ class Guard:
         except ApiError as error:
             if started:
                 raise
-            await _refuse(error, guarded)
+            await error.response()(scope, receive, guarded)
         except Exception:
             # Not left to Starlette, whose answer to what nobody expected would lack the headers and the shape.
             if started:
                 raise
             log.exception("%s %s failed", scope["method"], scope["path"])
-            await _refuse(
-                ApiError(500, "internal", "the server failed at this request: its terminal says why"), guarded
-            )
+            failure = ApiError(500, "internal", "the server failed at this request: its terminal says why")
+            await failure.response()(scope, receive, guarded)
 
 
 def _check(scope: Scope, headers: Headers, settings: Settings) -> int:
@@ -234,17 +233,6 @@ def _add_headers(message: Message, path: str) -> None:
         headers.setdefault(name, value)
     if path.startswith("/api/"):
         headers.setdefault("Cache-Control", "no-store")
-
-
-async def _refuse(error: ApiError, send: Send) -> None:
-    headers = {
-        "Content-Type": "application/json",
-        "Content-Length": str(len(error.body)),
-        **(error.headers or {}),
-    }
-    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": error.status_code, "headers": raw})
-    await send({"type": "http.response.body", "body": error.body})
 
 
 def _hostname(host: str) -> str | None:

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from results.dashboard import fronts
 from results.dashboard.columns import STAGES, STATES, Column, Snapshot
 from results.dashboard.errors import ApiError
-from results.dashboard.estimates import mean_interval
 from results.dashboard.features import Features, unchecked
-from results.dashboard.files import export_command
+from results.dashboard.files import export_command, whereabouts
 from results.dashboard.views import Axes, Opened
+from results.estimates import mean_interval
 from results.repeats import trainings
 from results.schema import Rung, Study, Trial
 from results.store import Store
@@ -178,11 +178,10 @@ def _file(recorded: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 def commands(opened: Opened, trial: Trial, runs: Path) -> dict[str, str]:
     """The command lines that do the same as the page."""
-    export = export_command(opened.store, runs, opened.study, trial, "onnx")
-    where = shlex.split(export)[6:]  # what follows -o FILE
+    where = whereabouts(opened.store, runs)
     name, number = opened.study.name, str(trial.number)
     return {
-        "export": export,
+        "export": export_command(opened.store, runs, opened.study, trial, "onnx"),
         "show": shlex.join(["pixelfront", "show", name, number, *where]),
         "evaluate": shlex.join(["pixelfront", "evaluate", f"{name}:{number}", *where]),
     }
@@ -190,15 +189,21 @@ def commands(opened: Opened, trial: Trial, runs: Path) -> dict[str, str]:
 
 def curves(opened: Opened, numbers: Sequence[int], column: Column) -> dict[str, Any]:
     """Learning curves of some trials, by the metric at each rung that has it."""
+    return {
+        "curves": [{"number": trial.number, **found} for trial, found in with_curves(opened, numbers, column)]
+    }
+
+
+def with_curves(opened: Opened, numbers: Sequence[int], column: Column) -> list[tuple[Trial, dict[str, Any]]]:
+    """Some trials, each with its learning curve."""
     found = opened.store.numbered_trials(opened.study.id, numbers)
-    rungs = opened.store.rungs(opened.study.id, trial_ids=[trial.id for trial in found])
-    mine: dict[int, list[Rung]] = defaultdict(list)
-    for rung in rungs:
-        mine[rung.trial_id].append(rung)
-    return {"curves": [{"number": trial.number, **curve(mine[trial.id], column)} for trial in found]}
+    rungs: dict[int, list[Rung]] = defaultdict(list)
+    for rung in opened.store.rungs(opened.study.id, trial_ids=[trial.id for trial in found]):
+        rungs[rung.trial_id].append(rung)
+    return [(trial, _curve(rungs[trial.id], column)) for trial in found]
 
 
-def curve(rungs: Sequence[Rung], column: Column) -> dict[str, Any]:
+def _curve(rungs: Sequence[Rung], column: Column) -> dict[str, Any]:
     """One learning curve as columns; a rung without the metric has null."""
     key = column.name, column.protocol
     values = [next((each.value for each in rung.measurements if each.key == key), None) for rung in rungs]

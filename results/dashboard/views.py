@@ -137,7 +137,7 @@ def counts(snapshot: Snapshot) -> dict[str, dict[str, int]]:
 
 
 def _tally(indices: NDArray[np.int8], names: Iterable[str]) -> dict[str, int]:
-    often = np.bincount(indices, minlength=5).tolist()
+    often = np.bincount(indices).tolist()
     return {name: n for name, n in zip(names, often, strict=False) if n}
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import orjson
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from results.overview import Overview, overview
+from results.overview import Overview, overview, spread_text
 from results.report.drawings import drawings
 from results.report.record import count, of_study, of_trials
 from results.report.table import trials_csv
@@ -89,6 +89,7 @@ def _templates(escape: bool) -> Environment:
         "clock": _clock,
         "count": count,
         "date": _date,
+        "spread": spread_text,
     }
     return made
 
@@ -104,11 +105,9 @@ def _plain(value: Any) -> str:
         return ", ".join(map(_plain, value))
     if isinstance(value, dict):
         return ", ".join(f"{key} {_plain(said)}" for key, said in value.items())
-    return {None: "none", True: "yes", False: "no"}.get(value, str(value)) if _is_word(value) else str(value)
-
-
-def _is_word(value: Any) -> bool:
-    return value is None or isinstance(value, bool)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)
 
 
 def _clock(seconds: float) -> str:

@@ -12,8 +12,17 @@ from importlib.metadata import version
 from typing import Any
 
 from results.card import stage_text
-from results.history import hypervolume_history
-from results.overview import GIGA, Overview, cost_key, goal_text, rows, value
+from results.overview import (
+    GIGA,
+    Overview,
+    comparison_record,
+    comparison_text,
+    cost_key,
+    goal_text,
+    rows,
+    value,
+)
+from results.repeats import is_repeat
 from results.schema import Ask, Rung, Study, Trial
 from results.store import Store
 from spaces.architecture import Architecture
@@ -30,7 +39,7 @@ def of_study(store: Store, found: Overview, rungs: Sequence[Rung]) -> dict[str, 
     lineage = store.lineage(best.id) if best else ()
     steps = steps_by_trial(rungs)
     record: dict[str, Any] = {
-        "made": {"at": _time(datetime.now(UTC)), "pixelfront": version("pixelfront")},
+        "made": {"at": utc_text(datetime.now(UTC)), "pixelfront": version("pixelfront")},
         "study": _study(study),
         "objective": {"name": study.data["objective"][0], "protocol": study.data["objective"][1]}
         | {"unit": found.front.quality.unit if found.front.quality else "dB"},
@@ -47,6 +56,7 @@ def of_study(store: Store, found: Overview, rungs: Sequence[Rung]) -> dict[str, 
         },
         "asks": _asks(store.asks(study.id)),
         "front": rows(found),
+        "comparison": comparison_record(found).get("comparison"),
         "not_better_than_baseline": found.front.worthless,
         "hypervolume": _hypervolume(found),
         "history": _history(found, steps),
@@ -83,9 +93,9 @@ def of_trials(found: Overview, rungs: Sequence[Rung]) -> list[dict[str, Any]]:
             "genotype": trial.genotype,
             "origin": trial.origin,
             "attempts": trial.attempts,
-            "created_at": _time(trial.created_at),
-            "started_at": _time(trial.started_at),
-            "finished_at": _time(trial.finished_at),
+            "created_at": utc_text(trial.created_at),
+            "started_at": utc_text(trial.started_at),
+            "finished_at": utc_text(trial.finished_at),
             "seconds": trial.seconds,
             "measurements": [vars(each) for each in trial.measurements],
             "rungs": [_rung(rung) for rung in curves[trial.id]],
@@ -116,8 +126,8 @@ def _study(study: Study) -> dict[str, Any]:
     said = {"name": study.name, "task": study.task, "strategy": study.strategy, "seed": study.seed}
     return said | {
         "state": study.state,
-        "created_at": _time(study.created_at),
-        "finished_at": _time(study.finished_at),
+        "created_at": utc_text(study.created_at),
+        "finished_at": utc_text(study.finished_at),
         "goal": goal_text(study),
         "budget_gmacs": study.data["budget"],
         "space": {"name": study.space_name, "digest": study.space_digest, "choices": study.space},
@@ -153,17 +163,15 @@ def _hypervolume(found: Overview) -> dict[str, Any] | None:
     front = found.front
     if front.hypervolume is None or front.reference is None:
         return None
-    unit = front.quality.unit if front.quality else "dB"
     corner = {"gmacs": front.reference.cost / GIGA, "quality": front.reference.quality}
-    measured = {"value": front.hypervolume / GIGA, "unit": f"GMACs x {unit}"}
+    measured = {"value": found.volume, "unit": found.volume_unit}
     return measured | {"reference": corner | {"meaning": front.reference.meaning}}
 
 
 def _history(found: Overview, steps: Mapping[int, int]) -> dict[str, list[tuple[float, float]]]:
-    """Hypervolume in GMACs x the quality's unit by seconds since the beginning, and by training steps until then."""
-    reference, quality = found.front.reference, found.front.quality
+    """Hypervolume in its unit by seconds since the beginning, and by training steps until then."""
     ended = [(found.by_id[p.id], p) for p in found.front.points if found.by_id[p.id].finished_at is not None]
-    if reference is None or quality is None or not ended:
+    if not ended:
         return {"by_seconds": [], "by_steps": []}
     ended.sort(key=lambda pair: pair[0].finished_at or found.study.created_at)
     times, done, total = [], [], 0
@@ -172,10 +180,10 @@ def _history(found: Overview, steps: Mapping[int, int]) -> dict[str, list[tuple[
         total += steps.get(trial.id, 0)
         times.append((trial.finished_at - found.study.created_at).total_seconds())
         done.append(float(total))
-    values = [(point.cost / GIGA, point.quality) for _, point in ended]
-    corner = reference.cost / GIGA, reference.quality
-    by = {"by_seconds": times, "by_steps": done}
-    return {key: hypervolume_history(x, values, corner, ("min", quality.direction)) for key, x in by.items()}
+    points = [point for _, point in ended]
+    return {
+        key: found.growth(x, points) for key, x in {"by_seconds": times, "by_steps": done}.items()
+    }
 
 
 def _line(found: Overview, trial: Trial, steps: Mapping[int, int]) -> dict[str, Any]:
@@ -268,6 +276,7 @@ def _summary(found: Overview, record: Mapping[str, Any]) -> str:
     """What came of the study, in one paragraph."""
     states, front = record["counts"]["by_state"], record["front"]
     later = [f"{n} {stage}" for stage, n in record["counts"]["by_stage"].items() if stage != "search"]
+    later += [count(repeats, "repeat")] if (repeats := sum(map(is_repeat, found.trials))) else []
     parts = [
         count(len(found.trials), "trial")
         + (f" ({', '.join(later)} among them)" if later else "")
@@ -314,6 +323,8 @@ def _found(found: Overview, record: Mapping[str, Any]) -> list[str]:
             f"{best['gmacs']:.3f} GMACs, {best[f'{name}_gain']:+.3f} {unit} against {found.baseline[0]}"
             + ("." if tested is None else f"; {tested:.3f} {unit} on the test images.")
         )
+    if text := comparison_text(found):
+        parts.append(text)
     if (volume := record["hypervolume"]) is not None:
         parts.append(f"Hypervolume {volume['value']:.4g} {volume['unit']}.")
     return parts
@@ -330,5 +341,5 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
-def _time(moment: datetime | None) -> str | None:
+def utc_text(moment: datetime | None) -> str | None:
     return None if moment is None else moment.astimezone(UTC).isoformat(timespec="seconds")

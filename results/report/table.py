@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from results.overview import Overview
-from results.report.record import measurement_title, parent_number, steps_by_trial
+from results.repeats import is_repeat
+from results.report.record import measurement_title, parent_number, steps_by_trial, utc_text
 from results.schema import Rung
 from spaces.architecture import Architecture
 
@@ -19,7 +20,7 @@ def trials_csv(found: Overview, rungs: Sequence[Rung]) -> str:
     Times are UTC. What wasn't measured is empty.
     """
     front, steps = {point.id for point in found.front.members}, steps_by_trial(rungs)
-    records = []
+    records, repeats = [], any(map(is_repeat, found.trials))
     for trial in found.trials:
         record: dict[str, Any] = {
             "trial": trial.number,
@@ -32,10 +33,12 @@ def trials_csv(found: Overview, rungs: Sequence[Rung]) -> str:
             "attempts": trial.attempts,
             "steps": steps.get(trial.id),
             "seconds": trial.seconds,
-            "created_at": trial.created_at.isoformat(timespec="seconds"),
-            "finished_at": trial.finished_at and trial.finished_at.isoformat(timespec="seconds"),
+            "created_at": utc_text(trial.created_at),
+            "finished_at": utc_text(trial.finished_at),
             "reason": trial.reason,
         }
+        if repeats:
+            record["repeat"] = (trial.origin or {}).get("repeat")
         record |= {measurement_title(each): each.value for each in trial.measurements}
         record |= {f"gene {name}": said for name, said in (trial.genotype or {}).items()}
         records.append(record)

@@ -28,7 +28,7 @@ from search.commands.options import (
 @app.command(rich_help_panel="Look")
 def front(
     study: StudyName,
-    json: Annotated[bool, typer.Option("--json", help="JSON to standard output.")] = False,
+    json: Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="CSV to standard output.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Write a figure (png, pdf or svg).")] = None,
     runs: Runs = RUNS,
@@ -202,10 +202,9 @@ def dashboard(
     from results.dashboard import serving
     from results.dashboard.app import create_app
     from results.dashboard.security import Settings, token_for
-    from results.store import Store
     from search.dashboard_worker import WorkerServices
 
-    with Store.open(db or str(runs / "pixelfront.db"), create=False, read_only=True) as store:
+    with open_store(runs, db, read_only=True) as store:
         bound = serving.listen(host, 8080 if port is None else port, others=port is None)
         token = token_for(host)
         settings = Settings(host=host, port=bound.getsockname()[1], token=token)

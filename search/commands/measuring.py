@@ -34,7 +34,7 @@ def profile(
         str | None, typer.Option(help="The task that it is built for [default: the network's own].")
     ] = None,
     convention: Annotated[str, typer.Option(help="How MACs count: exact, challenge or bias.")] = "exact",
-    json: Annotated[bool, typer.Option("--json", help="JSON to standard output.")] = False,
+    json: Json = False,
 ) -> None:
     """Print the exact cost of an architecture, part by part, without training or allocating it."""
     from search.inspect import profile_json, profile_table

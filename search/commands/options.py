@@ -116,15 +116,15 @@ Settings = Annotated[
 
 
 def place_of(runs: Path, db: str | None) -> Any:
-    from search.run import Place
+    from search.studies import Place
 
     return Place(db or str(runs / "pixelfront.db"), runs)
 
 
-def open_store(runs: Path, db: str | None) -> Any:
+def open_store(runs: Path, db: str | None, *, read_only: bool = False) -> Any:
     from results.store import Store
 
-    return Store.open(db or str(runs / "pixelfront.db"), create=False)
+    return Store.open(db or str(runs / "pixelfront.db"), create=False, read_only=read_only)
 
 
 def trial_of(store: Any, study: Any, name: str) -> Any:

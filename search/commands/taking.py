@@ -206,6 +206,7 @@ def apply(
 
     Bit depth, greyscale, alpha, colour profile, EXIF and resolution are kept. Tiles give what the whole picture gives.
     """
+    from evaluators.ensemble import TURNS
     from search.apply import Settings, restore_all
     from search.evaluate import resolve_device
     from search.subjects import Studies
@@ -216,7 +217,7 @@ def apply(
         [model, *(also or ())],
         inputs,
         output,
-        Settings(format, 8 if ensemble == "x8" else 1, tile, overlap, quick, resolve_device(device)),
+        Settings(format, TURNS if ensemble == "x8" else 1, tile, overlap, quick, resolve_device(device)),
         replace="skip" if resume else "overwrite" if overwrite else "",
         task=task,
         threads=threads,

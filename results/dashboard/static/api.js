@@ -21,12 +21,17 @@ export function keepToken() {
   history.replaceState(null, '', address);
 }
 
-/** The address of an endpoint: `path('studies', name, 'front', {x: 'macs'})`; empty and null values are left out. */
-export function path(...parts) {
-  const query = typeof parts.at(-1) === 'object' ? parts.pop() : {};
+/** `?name=value&...`, or nothing; empty and null values are left out. */
+export function queryText(query) {
   const given = Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== '');
   const text = new URLSearchParams(given).toString();
-  return `/api/v1/${parts.map(encodeURIComponent).join('/')}${text ? `?${text}` : ''}`;
+  return text ? `?${text}` : '';
+}
+
+/** The address of an endpoint: `path('studies', name, 'front', {x: 'macs'})`. */
+export function path(...parts) {
+  const query = typeof parts.at(-1) === 'object' ? parts.pop() : {};
+  return `/api/v1/${parts.map(encodeURIComponent).join('/')}${queryText(query)}`;
 }
 
 async function answer(address, options) {

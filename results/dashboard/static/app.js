@@ -18,17 +18,17 @@
  * innerHTML with data. Styles are classes of style.css; a computed one is an object: style=${{ width: '3%' }}.
  * Keys: useKeys of parts/keys.js. What changed without the user's doing: announce() of parts/announce.js. Numbers:
  * parts/format.js. Trials put aside to be compared: useBasket of parts/basket.js. Waiting, errors, nothing there:
- * Loading, Fault and Empty of parts/states.js.
+ * Loading, Fault and Empty of parts/states.js. An answer that follows the study: useAnswer of parts/states.js.
  */
 import { Fragment, html, render, useEffect, useMemo, useRef, useState } from './preact.js';
 import { get, keepToken, path } from './api.js';
 import { StudyStore } from './parts/points.js';
 import { useBasket } from './parts/basket.js';
 import { keysInForce, useKeys } from './parts/keys.js';
-import { applyTheme, nextTheme, themeName } from './parts/theme.js';
+import { applyTheme, nextTheme, onTheme, themeName } from './parts/theme.js';
 import { shortened } from './parts/format.js';
 import { go, href, parse } from './parts/address.js';
-import { Fault, Loading } from './parts/states.js';
+import { Fault, Loading, useAnswer, useStore } from './parts/states.js';
 
 const VIEWS = { front: 'Front', progress: 'Progress', compare: 'Compare', space: 'Space' };
 const MODULES = ['studies', 'trial', ...Object.keys(VIEWS)];
@@ -59,29 +59,8 @@ function useView(name) {
 
 /** The study's record, and again after each of its changes, at most once a second. */
 function useStudy(name, store) {
-  const [state, setState] = useState({});
-  useEffect(() => {
-    if (!name) return undefined;
-    let timer = null;
-    const abort = new AbortController();
-    const ask = () => {
-      timer = null;
-      get(path('studies', name), abort).then(
-        (study) => setState({ name, study: shortened(study) }),
-        (problem) => problem.name !== 'AbortError' && setState((known) => ({ ...known, name, problem })),
-      );
-    };
-    ask();
-    const stop = store.subscribe((event) => {
-      if (event.kind === 'changed') timer ??= setTimeout(ask, 1000);
-    });
-    return () => {
-      stop();
-      abort.abort();
-      clearTimeout(timer);
-    };
-  }, [name, store]);
-  return state.name === name ? state : {};
+  const { answer, problem } = useAnswer(name && path('studies', name), store, ({ kind }) => kind === 'changed', 1000);
+  return { study: useMemo(() => answer && shortened(answer), [answer]), problem };
 }
 
 function App() {
@@ -173,22 +152,17 @@ const CONNECTIONS = {
 };
 
 function Live({ store }) {
-  const [, again] = useState(0);
-  useEffect(() => store.subscribe(({ kind }) => kind === 'connection' && again((n) => n + 1)), [store]);
+  useStore(store, ['connection']);
   const [mark, text, title] = CONNECTIONS[store.connection];
   return html`<span class=${`live ${mark}`} role="status" title=${title} data-testid="live"><i></i><span>${text}</span></span>`;
 }
 
 function Theme() {
   const [name, setName] = useState(themeName());
-  useEffect(() => {
-    const changed = () => setName(themeName());
-    addEventListener('keyup', changed);
-    return () => removeEventListener('keyup', changed);
-  }, []);
+  useEffect(() => onTheme(() => setName(themeName())), []);
   const says = { auto: 'as the system', light: 'light', dark: 'dark' }[name];
   return html`<button type="button" class="quiet" aria-label=${`Colours: ${says}. Change`} title=${`Colours: ${says} (t)`}
-    data-testid="theme" onClick=${() => { applyTheme(nextTheme()); setName(themeName()); }}>
+    data-testid="theme" onClick=${() => applyTheme(nextTheme())}>
     <svg viewBox="0 0 16 16" width="16" height="16" aria-hidden="true"><circle cx="8" cy="8" r="6.2" fill="none"
       stroke="currentColor" stroke-width="1.4" />
       ${name === 'auto' && html`<path d="M8 1.8a6.2 6.2 0 0 1 0 12.4z" fill="currentColor" />`}

@@ -1,6 +1,6 @@
 // ECharts as a component: it follows the theme and its box, and is fetched when the first chart is shown.
 import { html, useEffect, useRef } from './preact.js';
-import { alpha, calm, colours, onTheme } from './parts/theme.js';
+import { calm, colours, onTheme } from './parts/theme.js';
 
 const library = () => import('./vendor/echarts.js');
 let fetched = null;
@@ -50,7 +50,7 @@ export function Chart({ option, label, className = '', testid, onChart, onDrawn,
 }
 
 /** What all charts share. */
-export function base(theme) {
+function base(theme) {
   return {
     animation: !calm(),
     animationDuration: 250,
@@ -84,5 +84,3 @@ export const axis = (theme, name = '') => ({
   splitLine: { show: true, lineStyle: { color: theme.grid, width: 1 } },
   minorTick: { show: false },
 });
-
-export { alpha };

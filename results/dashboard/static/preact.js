@@ -2,8 +2,6 @@
 import { h } from './vendor/preact.js';
 import htm from './vendor/htm.js';
 
-export { Fragment, createContext, h, render } from './vendor/preact.js';
-export {
-  useCallback, useContext, useEffect, useLayoutEffect, useMemo, useReducer, useRef, useState,
-} from './vendor/hooks.js';
+export { Fragment, render } from './vendor/preact.js';
+export { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from './vendor/hooks.js';
 export const html = htm.bind(h);

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from results.dashboard import analysis
-from results.dashboard.estimates import difference, mean_interval
 from results.dashboard.views import Studies
+from results.estimates import difference, mean_interval
 from results.store import Store
 from spaces.architecture import Block
 from spaces.chain import Chain

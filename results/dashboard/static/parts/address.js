@@ -1,9 +1,10 @@
 // The page's addresses: `#/s/NAME/VIEW/ARG?QUERY` and back.
+import { queryText } from '../api.js';
 
 /** The address of a study's view. */
 export function href(study, view, { arg = null, query = {} } = {}) {
   const place = ['s', study, view, ...(arg === null ? [] : [arg])].map(encodeURIComponent).join('/');
-  return `#/${place}${queryText(query)}`;
+  return `#/${place}${readable(query)}`;
 }
 
 export function go(address) {
@@ -28,15 +29,11 @@ function decode(text) {
 }
 
 // Colons and commas stay readable: they mean nothing in a fragment.
-function queryText(query) {
-  const given = Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== '');
-  const text = new URLSearchParams(given).toString().replaceAll('%3A', ':').replaceAll('%2C', ',');
-  return text ? `?${text}` : '';
-}
+const readable = (query) => queryText(query).replaceAll('%3A', ':').replaceAll('%2C', ',');
 
 function setQuery(patch) {
   const { query } = parse(location.hash);
-  const address = `${location.hash.split('?')[0]}${queryText({ ...query, ...patch })}`;
+  const address = `${location.hash.split('?')[0]}${readable({ ...query, ...patch })}`;
   if (address === location.hash) return;
   history.replaceState(null, '', address);
   dispatchEvent(new HashChangeEvent('hashchange'));

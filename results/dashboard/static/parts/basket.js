@@ -4,7 +4,7 @@ import { useEffect, useState } from '../preact.js';
 const listeners = new Set();
 const key = (study) => `pixelfront.compare.${study}`;
 
-export function basket(study) {
+function basket(study) {
   try {
     return JSON.parse(sessionStorage.getItem(key(study)) ?? '[]').filter(Number.isInteger);
   } catch {
@@ -12,7 +12,7 @@ export function basket(study) {
   }
 }
 
-export function setBasket(study, numbers) {
+function setBasket(study, numbers) {
   sessionStorage.setItem(key(study), JSON.stringify(numbers));
   for (const listener of listeners) listener();
 }

@@ -1,8 +1,8 @@
 // The front's chart. ECharts draws the axes and the cloud of trials on a canvas; what is small and changes often (the
 // front, lines, lineage, what is pointed at, what has just arrived) is SVG above it, so that the cloud stays as it is.
 import { Fragment, html, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../preact.js';
-import { Chart, alpha, axis } from '../chart.js';
-import { colours, onTheme } from './theme.js';
+import { Chart, axis } from '../chart.js';
+import { alpha, colours, onTheme } from './theme.js';
 import { heading } from './format.js';
 import { STAGES, SYMBOLS, markPath } from './marks.js';
 import { Scale, tickText } from './scale.js';
@@ -26,7 +26,7 @@ export function Scatter({ store, x, y, front, corner, inside, filterKey, stars, 
   const [hover, setHover] = useState(null);
   const [drag, setDrag] = useState(null);
   const [hint, setHint] = useState(false);
-  const { cloud, arrivals } = useCloud(store, x, y);
+  const { cloud, arrivals } = useCloud(store);
   const theme = useThemeVersion();
 
   const sx = view ? new Scale(view[0], view[1], x.scale.log) : x.scale;

@@ -49,6 +49,12 @@ export function useView(start, size, onSettled) {
   return useMemo(() => ({ shown, current, set, size, whole, stages: stages.current }), [shown, set, whole]);
 }
 
+/** The view magnified around its middle; all of the picture, which is at zoom `whole`, where it would be smaller still. */
+export function magnified(view, factor, whole) {
+  const zoom = clamp((view.zoom ?? whole) * factor, Math.min(whole, LEAST), MOST);
+  return zoom <= whole * 1.001 && factor < 1 ? WHOLE : { ...view, zoom };
+}
+
 const fit = (stage, size) => Math.min(stage.clientWidth / size.width, stage.clientHeight / size.height) || 1;
 
 function place(stage, { x, y, zoom }, size) {
@@ -101,10 +107,9 @@ function listen(stage, view) {
   };
   /** Magnifies around a point of the stage, which stays where it is. */
   const magnify = (factor, at = null) => {
-    const [scale, { x, y }] = [scaleNow(), view.current.current];
-    const whole = fit(stage, view.size);
-    const next = clamp(scale * factor, Math.min(whole, LEAST), MOST);
-    if (next <= whole * 1.001 && factor < 1) return view.set(WHOLE);
+    const scale = scaleNow();
+    const { x, y, zoom: next } = magnified(view.current.current, factor, fit(stage, view.size));
+    if (next === null) return view.set(WHOLE);
     const box = stage.getBoundingClientRect();
     const [px, py] = at ? [at.x - box.left - box.width / 2, at.y - box.top - box.height / 2] : [0, 0];
     const shift = (p, side) => (p / side) * (1 / scale - 1 / next);

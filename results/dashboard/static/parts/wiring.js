@@ -7,7 +7,7 @@
 // ends ("after"); how: "add", "concat" or "feed".
 
 /** `rfdb` or `recursive(block=rfdb,times=2)`. */
-export function blockText(block) {
+function blockText(block) {
   if (typeof block === 'string') return block;
   const options = Object.entries(block).filter(([name]) => name !== 'kind');
   return options.length ? `${block.kind}(${options.map(([n, v]) => `${n}=${v}`).join(',')})` : block.kind;

@@ -10,7 +10,7 @@ import { bytes, difference, duration, value } from '../parts/format.js';
 import { useKeys } from '../parts/keys.js';
 import { Empty, useStore } from '../parts/states.js';
 import { href } from '../parts/address.js';
-import { Picture, Slider, Stage, WHOLE, useView } from '../parts/viewer.js';
+import { Picture, Slider, Stage, WHOLE, magnified, useView } from '../parts/viewer.js';
 
 const uploads = new Map(); // of a study's name: what was sent from this page, which the server forgets when it ends
 
@@ -305,11 +305,7 @@ const textOf = ({ x, y, zoom }) => (zoom === null ? null : [x.toFixed(4), y.toFi
 
 function Zoom({ view }) {
   const { zoom } = view.shown;
-  const scale = (factor) => {
-    const whole = view.whole();
-    const next = (zoom ?? whole) * factor;
-    view.set(next <= whole * 1.001 && factor < 1 ? WHOLE : { ...view.current.current, zoom: Math.min(next, 32) });
-  };
+  const scale = (factor) => view.set(magnified(view.current.current, factor, view.whole()));
   const shown = (zoom ?? 0) * devicePixelRatio;
   return html`<div class="segments" role="group" aria-label="Magnification">
     <button type="button" aria-label="Further" onClick=${() => scale(1 / 1.5)} data-testid="zoom-out">−</button>

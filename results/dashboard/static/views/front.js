@@ -36,7 +36,7 @@ function Shown({ study, info, query, setQuery, store }) {
   const x = byKey.get(query.x) ?? byKey.get(study.cost) ?? study.columns[0];
   const y = byKey.get(query.y) ?? byKey.get(study.objective) ?? study.columns.at(-1);
   const log = query.xlog === '1';
-  const filterKey = JSON.stringify(asked(query)) + (query.state ?? '') + store.features;
+  const filterKey = JSON.stringify(asked(query)) + store.features;
   const inside = useMemo(() => matcher(points, readFilters(query)), [filterKey, store.version]);
   const answer = useFront(study, x, y, query, store);
   const intervals = useIntervals(study, y, store);
@@ -115,10 +115,9 @@ function onceDrawn(store) {
 
 /** The front as the server computes it, again after changes; the last one stays until the next is there. */
 function useFront(study, x, y, query, store) {
-  const [state, setState] = useState({});
-  const filters = asked(query);
+  const [answer, setAnswer] = useState(null);
   // the study's own axes are what the server takes where none are named
-  const wanted = path('studies', study.name, 'front', { x: query.x && x.key, y: query.y && y.key, ...filters });
+  const wanted = path('studies', study.name, 'front', { x: query.x && x.key, y: query.y && y.key, ...asked(query) });
   useEffect(() => {
     let timer = null;
     let abort = new AbortController();
@@ -126,9 +125,7 @@ function useFront(study, x, y, query, store) {
       timer = null;
       abort.abort();
       abort = new AbortController();
-      get(wanted, abort).then((answer) => setState({ wanted, answer }), (problem) => {
-        if (problem.name !== 'AbortError') setState({ wanted, problem });
-      });
+      get(wanted, abort).then(setAnswer, (problem) => problem.name !== 'AbortError' && setAnswer(null));
     };
     ask();
     const stop = store.subscribe(({ kind, rows }) => {
@@ -140,8 +137,7 @@ function useFront(study, x, y, query, store) {
       clearTimeout(timer);
     };
   }, [wanted, store]);
-  const same = state.answer?.x?.key === x.key && state.answer?.y?.key === y.key;
-  return same ? state.answer : null;
+  return answer?.x?.key === x.key && answer.y?.key === y.key ? answer : null;
 }
 
 function useIntervals(study, y, store) {
@@ -223,12 +219,11 @@ function useScales({ xs, ys, x, y, log, front, stars, xLines, yLines, whole, wai
     };
   }, [xs, ys, key, front, stars, xLines, yLines]);
   const old = kept.current;
-  const same = old?.key === key;
   const holds = (was, now) => now.low >= was.low && now.high <= was.high && now.to - now.from > 0.6 * (was.to - was.from);
-  const scales = useMemo(() => fresh, [same && holds(old.x, fresh.x) && holds(old.y, fresh.y) ? old.fresh : fresh]);
-  const result = same && holds(old.x, fresh.x) && holds(old.y, fresh.y) ? old.fresh : scales;
-  kept.current = { key, ...result, fresh: result };
-  return result;
+  const stay = old?.key === key && holds(old.scales.x, fresh.x) && holds(old.scales.y, fresh.y);
+  const scales = stay ? old.scales : fresh;
+  kept.current = { key, scales };
+  return scales;
 }
 
 function barsOf(groups, store, xs, y) {

@@ -6,11 +6,14 @@ import { get, path } from '../api.js';
 import { href } from '../parts/address.js';
 import { Growth, Spark, measured } from '../parts/curves.js';
 import { ago, count, date, difference, duration, plural, value } from '../parts/format.js';
-import { Fault, Loading, useStore } from '../parts/states.js';
+import { Fault, Loading, useAnswer, useStore } from '../parts/states.js';
+
+const AGAIN_MS = 2000;
 
 export default function Progress({ study, query, setQuery, store }) {
   useStore(store, ['progress', 'connection', 'points']);
-  const { progress: asked, problem } = useProgress(study, store);
+  const { answer: asked, problem } = useAnswer(path('studies', study.name, 'progress'), store,
+    ({ kind }) => kind === 'changed' || kind === 'points', AGAIN_MS);
   const best = useBest(study);
   const hypervolume = useMemo(() => shown(asked?.hypervolume, study), [asked, study.columns]);
   if (!asked) return problem ? html`<${Fault} problem=${problem} />` : html`<${Loading} what="the progress" />`;
@@ -33,30 +36,6 @@ function shown(hypervolume, study) {
   const scaled = (points) => points.map(([at, volume]) => [at, volume / cost.scale]);
   const unit = `${cost.unit} × ${quality.unit}`;
   return { ...hypervolume, unit, by_time: scaled(hypervolume.by_time), by_steps: scaled(hypervolume.by_steps) };
-}
-
-/** GET progress, and again after the study changed, at most every two seconds. */
-function useProgress(study, store) {
-  const [state, setState] = useState({});
-  useEffect(() => {
-    const abort = new AbortController();
-    let timer = null;
-    const ask = () => {
-      timer = null;
-      get(path('studies', study.name, 'progress'), abort).then((progress) => setState({ progress }),
-        (problem) => problem.name !== 'AbortError' && setState((known) => ({ ...known, problem })));
-    };
-    ask();
-    const stop = store.subscribe(({ kind }) => {
-      if (kind === 'changed' || kind === 'points') timer ??= setTimeout(ask, 2000);
-    });
-    return () => {
-      stop();
-      abort.abort();
-      clearTimeout(timer);
-    };
-  }, [study.name, store]);
-  return state;
 }
 
 function useBest(study) {

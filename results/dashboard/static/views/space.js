@@ -1,47 +1,25 @@
 // The space: which choices matter at equal cost, and how choices and results go together.
-import { html, useEffect, useMemo, useState } from '../preact.js';
-import { get, path } from '../api.js';
-import { Chart, alpha } from '../chart.js';
+import { html, useMemo, useState } from '../preact.js';
+import { path } from '../api.js';
+import { Chart } from '../chart.js';
 import { href } from '../parts/address.js';
 import { rangeText } from '../parts/filters.js';
 import { count, difference, plural } from '../parts/format.js';
-import { Empty, Fault, Loading } from '../parts/states.js';
+import { Empty, Fault, Loading, useAnswer } from '../parts/states.js';
 import { tickText } from '../parts/scale.js';
+import { alpha } from '../parts/theme.js';
 
-const AGAIN_MS = 10000;
+const AGAIN_MS = 10000; // not at each trial
 
 export default function Space({ study, query, setQuery, store }) {
-  const { space, problem } = useSpace(study, store);
+  const { answer: space, problem } = useAnswer(path('studies', study.name, 'space'), store,
+    ({ kind, rows }) => kind === 'points' && rows, AGAIN_MS);
   if (!space) return problem ? html`<${Fault} problem=${problem} />` : html`<${Loading} what="the choices" />`;
   if (!space.effects.length && !space.parallel.rows.length) {
     return html`<${Empty} title="Nothing to compare yet"><p>What choices are worth shows once some trials are complete.</p></${Empty}>`;
   }
   return html`<${Effects} study=${study} space=${space} query=${query} setQuery=${setQuery} />
     ${space.parallel.rows.length > 0 && html`<${Parallel} study=${study} space=${space} />`}`;
-}
-
-/** The server's analysis, again while the study changes, though not at each trial. */
-function useSpace(study, store) {
-  const [state, setState] = useState({});
-  useEffect(() => {
-    const abort = new AbortController();
-    let timer = null;
-    const ask = () => {
-      timer = null;
-      get(path('studies', study.name, 'space'), abort).then((space) => setState({ space }),
-        (problem) => problem.name !== 'AbortError' && setState((known) => ({ ...known, problem })));
-    };
-    ask();
-    const stop = store.subscribe(({ kind, rows }) => {
-      if (kind === 'points' && rows) timer ??= setTimeout(ask, AGAIN_MS);
-    });
-    return () => {
-      stop();
-      abort.abort();
-      clearTimeout(timer);
-    };
-  }, [study.name, store]);
-  return state;
 }
 
 const FIRST = ['block', 'depth', 'width', 'upsampler'];

@@ -10,7 +10,7 @@ TAIL = 0.975  # of two-sided 95 % intervals
 
 def mean_interval(values: NDArray[np.float64]) -> tuple[float, float, float]:
     """Mean, low and high of Student's interval; of at least two values, independent and about normal."""
-    half = _quantile(len(values) - 1) * np.sqrt(values.var(ddof=1) / len(values))
+    half = quantile(len(values) - 1) * np.sqrt(values.var(ddof=1) / len(values))
     mean = float(values.mean())
     return mean, mean - float(half), mean + float(half)
 
@@ -22,16 +22,20 @@ def difference(
     effect = float(ours.mean() - others.mean())
     if min(len(ours), len(others)) < 2:
         return effect, None, None
-    a, b = ours.var(ddof=1) / len(ours), others.var(ddof=1) / len(others)
-    if a + b == 0:
-        return effect, effect, effect
-    freedom = (a + b) ** 2 / (a**2 / (len(ours) - 1) + b**2 / (len(others) - 1))
-    half = float(_quantile(freedom) * np.sqrt(a + b))
+    error, freedom = welch(ours, others)
+    half = quantile(freedom) * error
     return effect, effect - half, effect + half
 
 
-def _quantile(freedom: float) -> float:
-    """Student's, of as many degrees of freedom."""
+def welch(ours: NDArray[np.float64], others: NDArray[np.float64]) -> tuple[float, float]:
+    """Standard error of the difference of the means, and its degrees of freedom; of at least two values each."""
+    a, b = ours.var(ddof=1) / len(ours), others.var(ddof=1) / len(others)
+    freedom = (a + b) ** 2 / (a**2 / (len(ours) - 1) + b**2 / (len(others) - 1)) if a + b > 0 else 1.0
+    return float(np.sqrt(a + b)), float(freedom)
+
+
+def quantile(freedom: float) -> float:
+    """Student's of a two-sided 95 % interval, of as many degrees of freedom."""
     from scipy.special import stdtrit  # 0.2 s to import, which the server's start does without
 
     return float(stdtrit(freedom, TAIL))
