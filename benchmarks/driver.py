@@ -1,4 +1,4 @@
-"""What the driver adds to a trial: asking, recording, scheduling, at 100 and 2,000 trials.
+"""What the driver adds to a trial: asking, recording, scheduling; and what it remembers, at 100, 1,000 and more trials.
 
 The real engine, SQLite store and Ray workers, with an evaluation that does nothing: it yields the events of
 a trial (progress, rungs with a small checkpoint, final scores with tiny weights) at once. Beside it plain Ray
@@ -7,7 +7,8 @@ takes longer than that is the driver's.
 
 Every strategy runs in a process of its own: its memory is its own, and no part has been traced but those that
 `Budget.check` needs at the start of every search. Ray's workers are warmed up first. Each ends by counting
-what the store holds: exit 1 if a trial or a rung is missing.
+what the store holds: exit 1 if a trial or a rung is missing, or if the driver has grown by more than 300 MiB
+since trial 100. That promise is for 10,000 trials: `--trials 10000 --strategies random`.
 """
 
 from __future__ import annotations
@@ -53,13 +54,17 @@ from spaces.baselines import baseline
 from spaces.budget import Budget
 from spaces.catalog import named_space
 from spaces.measurement import Measurement
+from spaces.objectives import Objective
 
 TASK = "sr-x4"
 OBJECTIVE = ("psnr_y", "none: a stub")
+OBJECTIVES = (Objective("psnr", *OBJECTIVE), Objective("gmacs", "macs", "exact, 3x256x256"))
 RUNGS = (250, 500, 750, 1000)  # a search's defaults
 WRITES = ("record_ask", "add_trial", "start_trial", "add_rung", "finish_trial")
 PARTS = ("ask", "sampler", "store", "files", "pool")  # the sampler is a part of asking
 WARM_UP = 10  # evaluations per worker
+MOST_GROWTH_MIB = 300
+MEMORY_AT = (1000, 3000)  # beside the first 100 and the end
 
 
 def stub(job: Job, data: TrialData) -> Iterator[Any]:
@@ -164,6 +169,12 @@ class Marks:
         """Called every turn of the engine's loop."""
         self.tally = tally
 
+    def adopted(self, values: Sequence[float]) -> None:
+        """Nothing: the study is new."""
+
+    def paused(self, trial: Trial, values: Sequence[float], step: int) -> None:
+        """Nothing: trials don't pause here."""
+
     def finished(self, trial: Trial, values: Sequence[float] | None, reason: str | None) -> None:
         """Called at the end of every trial."""
         if self.tally.complete in self._at:
@@ -191,7 +202,8 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
     budget = Budget(task.interface, args.max_gmacs)
     budget.check(space)
     strategy = STRATEGIES[name].create(space, directions=("max", "min"), seed=args.seed)
-    numbers = sorted({min(100, args.trials), args.trials - min(100, args.trials // 2), args.trials})
+    last = args.trials - min(100, args.trials // 2)
+    numbers = sorted({min(100, args.trials), *(n for n in MEMORY_AT if n < last), last, args.trials})
     with tempfile.TemporaryDirectory() as folder, Store.open(Path(folder) / "results.db") as store:
         study = new_study(store, name, args.seed)
         pool = Workers(stub, data, Resources(1.0, 0.0, args.workers), object_store_bytes=256 * MEBIBYTE)
@@ -206,7 +218,7 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
             pool,
             job,
             task=task.interface,
-            objective=OBJECTIVE,
+            objectives=OBJECTIVES,
             folder=Path(folder),
             limits=Limits(args.trials, args.seconds),
             observer=marks,
@@ -221,6 +233,7 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
         recorded = Counter(trial.state for trial in store.trials(study))
         rungs = Counter(rung.trial_id for rung in store.rungs(study))
         complete = marks.tally.complete
+        pool.stop()
     return {
         "strategy": name,
         "stop": stop,
@@ -366,6 +379,28 @@ def tabulate(title: str, columns: dict[str, str], results: list[dict[str, Any]])
     return table
 
 
+def growth_mib(result: dict[str, Any]) -> float:
+    """What the driver's memory grew by since the first 100 trials."""
+    _, first, *_, last = (mark["rss_bytes"] for mark in result["marks"])
+    return (last - first) / MEBIBYTE
+
+
+def memory(results: list[dict[str, Any]], grown: dict[str, float]) -> Table:
+    """The driver's resident memory along the way."""
+    table = Table(
+        title=f"Driver, resident memory in MiB; may grow by {MOST_GROWTH_MIB} after the first 100 trials"
+    )
+    table.add_column("strategy")
+    numbers = [mark["trials"] for mark in results[0]["marks"]]
+    for head in (*(f"at {n:,}" for n in numbers), "growth"):
+        table.add_column(head, justify="right")
+    for result in results:
+        sizes = [f"{mark['rss_bytes'] / MEBIBYTE:,.0f}" for mark in result["marks"]]
+        sizes = sizes[: len(numbers)] + [""] * (len(numbers) - len(sizes))
+        table.add_row(result["strategy"], *sizes, f"{grown[result['strategy']]:+,.0f}")
+    return table
+
+
 def main() -> int:
     options = parser(__doc__)
     options.add_argument("--trials", type=int, default=2000)
@@ -399,7 +434,9 @@ def main() -> int:
         tabulate(f"Driver, ms per trial: {setting}", SUMMARY, results),
         tabulate("Record and schedule, ms per trial, plain Ray's share included", DETAIL, results),
     ]
-    report.show({"results": results}, tables, args)
+    grown = {result["strategy"]: growth_mib(result) for result in results}
+    tables.append(memory(results, grown))
+    report.show({"results": results, "growth_mib": grown}, tables, args)
     missing = [result["strategy"] for result in results if not result["recorded"]]
     for result in results:
         report.console.print(
@@ -409,7 +446,7 @@ def main() -> int:
     report.console.print(
         f"records incomplete: {', '.join(missing)}" if missing else "every trial and rung is on record"
     )
-    return 1 if missing else 0
+    return 1 if missing or max(grown.values()) > MOST_GROWTH_MIB else 0
 
 
 if __name__ == "__main__":

@@ -2,23 +2,22 @@
 
 One supernet (``evaluators.supernet``) of the tabular benchmark's space is trained on the table's images; each
 architecture's sub-network is then scored, without training of its own, on a few of the table's validation images, and
-the ranking is compared with the stand-alone scores of ``benchmarks/tabular.py`` by Kendall's tau-b and Spearman's rho.
+the ranking is compared with the stand-alone scores of ``benchmarks/search/tabular.py`` by Kendall's tau-b and
+Spearman's rho.
 
-    python benchmarks/supernet.py --work DIR                    # trains; goes on where it was
-    python benchmarks/supernet.py --work DIR --report           # scores what the table has, and correlates
+    python benchmarks/search/supernet.py --work DIR                    # trains; goes on where it was
+    python benchmarks/search/supernet.py --work DIR --report           # scores what the table has, and correlates
 
 Beside the supernet stand the costs, and the table's own early rungs, which cost a training each.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,24 +29,20 @@ if TYPE_CHECKING:
 
 STEPS = 4000
 KEEP_EVERY = 100
-IMAGES = 10  # of the validation images, evenly spaced
 
 
 def new_training(bench: Bench, steps: int, random: int, distil: float) -> SupernetTraining:
     """A supernet's training from the start, on the table's images."""
     import torch
 
-    from evaluators.recipe import two_stages
     from evaluators.supernet import Supernet
     from evaluators.supernet_training import Sandwich, SupernetTraining
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
     supernet = Supernet(tabular.the_space(), bench.task.interface)
-    settings = bench.config.training
-    recipe = two_stages(steps, batch=settings.batch, patch=settings.patch)
-    recipe = replace(recipe, precision=bench.recipe.precision)
     patches = bench.task.patch_source(bench.data.train)
+    recipe = tabular.recipe_of(bench, steps)
     return SupernetTraining(supernet, patches, recipe, seed=0, sandwich=Sandwich(random, distil))
 
 
@@ -77,10 +72,9 @@ def score_all(
 
     kept = folder / f"scores-{training.step}.json"
     scores: dict[str, float] = json.loads(kept.read_text()) if kept.exists() else {}
-    everything = bench.data.validation
-    few = everything.pick(range(0, len(everything), max(1, len(everything) // IMAGES)))
+    few = tabular.few_images(bench)
     supernet = training.result()
-    start, todo = time.process_time(), [r for r in trained(table) if r.digest not in scores]
+    start, todo = time.process_time(), [r for r in table.trained() if r.digest not in scores]
     for record in todo:
         network = supernet.extract(training.network.space.decode(record.genotype))
         found = score(network, bench.config.task, few, ssim=False)
@@ -90,11 +84,6 @@ def score_all(
         each = (time.process_time() - start) / len(todo)
         print(f"{len(todo)} sub-networks scored on {len(few)} images, {each:.2f} s of processor time each")
     return scores
-
-
-def trained(table: tabular.Table) -> list[tabular.Record]:
-    """What has a stand-alone score of seed 0."""
-    return [r for r in table.records.values() if 0 in r.trials and not r.trials[0].failed]
 
 
 def correlations(name: str, guesses: Sequence[float], truths: Sequence[float]) -> str:
@@ -107,7 +96,7 @@ def correlations(name: str, guesses: Sequence[float], truths: Sequence[float]) -
 
 def report(scores: dict[str, float], table: tabular.Table) -> str:
     """Correlations with the stand-alone scores at the last rung."""
-    records = trained(table)
+    records = table.trained()
     truths = {r.digest: r.trials[0].psnr_y[-1] for r in records}
 
     def line(name: str, guess: dict[str, float], some: Sequence[tabular.Record]) -> str:
@@ -129,10 +118,7 @@ def report(scores: dict[str, float], table: tabular.Table) -> str:
 
 
 def main() -> int:
-    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    shared = tabular.ROOT.parent / "shared" / "data" / "bsds500"
-    found.add_argument("--work", type=Path, required=True, help="folder of the supernet in the making")
-    found.add_argument("--data", type=Path, default=shared, help="BSDS500: a folder with train, test and val")
+    found = tabular.parser(__doc__, "folder of the supernet in the making")
     found.add_argument("--steps", type=int, default=STEPS, help=f"of its training (default {STEPS})")
     found.add_argument("--random", type=int, default=2, help="random sub-networks a step (default 2)")
     found.add_argument("--distil", type=float, default=0.0, help="lambda, from the largest (default 0)")

@@ -1,20 +1,20 @@
 """A table of every network of a small space, really trained, so that search strategies are compared in seconds.
 
-The space and the training are ``benchmarks/tabular_sr_x4.toml``: chains for super-resolution by 4 of up to three blocks
-of four kinds at five widths, 420 architectures, each trained as a trial of a search is (`evaluators.trial`) on the
-train and test images of BSDS500 and scored at steps 64, 128, 256, 512 and 1024 of its one schedule on every second
-image of BSDS500's val by name. As in a search, each trial has a seed of its own: ``seed * 100_003`` plus the
-architecture's index.
+The space and the training are ``benchmarks/search/tabular_sr_x4.toml``: chains for super-resolution by 4 of up to
+three blocks of four kinds at five widths, 420 architectures, each trained as a trial of a search is
+(`evaluators.trial`) on the train and test images of BSDS500 and scored at steps 64, 128, 256, 512 and 1024 of its one
+schedule on every second image of BSDS500's val by name. As in a search, each trial has a seed of its own:
+``seed * 100_003`` plus the architecture's index.
 
-    python benchmarks/tabular.py --work DIR --processes 2             # seed 0: 3 core-hours; goes on where it was
-    python benchmarks/tabular.py --work DIR --processes 2 --seeds 3   # and seeds 1 and 2, the best first
-    python benchmarks/tabular.py --work DIR --status
-    python benchmarks/tabular.py --work DIR --pack                    # writes benchmarks/data/tabular_sr_x4.json.gz
+    python benchmarks/search/tabular.py --work DIR --processes 2       # seed 0: 3 core-hours; goes on where it was
+    python benchmarks/search/tabular.py --work DIR --seeds 3           # and seeds 1 and 2, the best first
+    python benchmarks/search/tabular.py --work DIR --status
+    python benchmarks/search/tabular.py --work DIR --pack              # writes benchmarks/data/tabular_sr_x4.json.gz
 
 Architectures come in a fixed random order, so that a table that isn't finished is a fair sample. DIR keeps a line of
 JSON for each trained network (trials.jsonl), and the images as folders of links that ``pixelfront search --config
-benchmarks/tabular_sr_x4.toml --data DIR/images/bsds500-train-test --val DIR/images/bsds500-val-50`` takes: its scores
-have the table's protocol.
+benchmarks/search/tabular_sr_x4.toml --data DIR/images/bsds500-train-test --val DIR/images/bsds500-val-50`` takes: its
+scores have the table's protocol.
 
 The table is read by ``load``, without torch.
 """
@@ -33,19 +33,24 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+sys.path.append(str(Path(__file__).parents[1]))  # report.py, which all benchmarks share
+
 if TYPE_CHECKING:
+    from evaluators.pairs import PairSet
+    from evaluators.recipe import Recipe
     from search.setup import Bench
     from spaces.space import Space
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 CONFIG = Path(__file__).with_name("tabular_sr_x4.toml")
-PACKED = Path(__file__).parent / "data" / "tabular_sr_x4.json.gz"
+PACKED = Path(__file__).parents[1] / "data" / "tabular_sr_x4.json.gz"
 RUNGS = (64, 128, 256, 512, 1024)
+FEW = 10  # of the validation images
 NEAR = 0.05  # dB below the front: trained first with further seeds
 FIELDS = {
     "trials": "by seed",
@@ -117,7 +122,7 @@ class Table:
         """What no other record beats in Y PSNR and MACs at a rung (the last by default), by rising MACs."""
         at = self.rungs.index(self.rungs[-1] if rung is None else rung)
         front: list[Record] = []
-        for record in sorted(self._trained(seed), key=lambda r: (r.macs, -r.trials[seed].psnr_y[at])):
+        for record in sorted(self.trained(seed), key=lambda r: (r.macs, -r.trials[seed].psnr_y[at])):
             if not front or record.trials[seed].psnr_y[at] > front[-1].trials[seed].psnr_y[at]:
                 front.append(record)
         return front
@@ -127,11 +132,12 @@ class Table:
         front = [(r.macs, r.trials[seed].psnr_y[-1]) for r in self.front(seed)]
         return {
             r.digest
-            for r in self._trained(seed)
+            for r in self.trained(seed)
             if r.trials[seed].psnr_y[-1] >= max(psnr for macs, psnr in front if macs <= r.macs) - margin
         }
 
-    def _trained(self, seed: int) -> list[Record]:
+    def trained(self, seed: int = 0) -> list[Record]:
+        """What has scores of a seed."""
         return [r for r in self.records.values() if seed in r.trials and not r.trials[seed].failed]
 
 
@@ -145,7 +151,7 @@ def load(path: Path = PACKED) -> Table:
         return _table(data["header"], data["architectures"])
     except (gzip.BadGzipFile, EOFError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{path}: expected a table of benchmarks/tabular.py, got {error!r}; make it anew with --pack"
+            f"{path}: expected a table of benchmarks/search/tabular.py, got {error!r}; make it anew with --pack"
         ) from error
 
 
@@ -179,6 +185,32 @@ def the_space(config: Path = CONFIG) -> Space:
 
     section = resolve(read(config, {})).space
     return named_space(section.name, per_position=section.per_position, **section.lists)
+
+
+def few_images(bench: Bench) -> PairSet:
+    """Some of the validation images, evenly spaced."""
+    everything = bench.data.validation
+    return everything.pick(range(0, len(everything), max(1, len(everything) // FEW)))
+
+
+def recipe_of(bench: Bench, steps: int) -> Recipe:
+    """The usual training of so many steps, with the bench's batches and precision."""
+    from evaluators.recipe import two_stages
+
+    settings = bench.config.training
+    recipe = two_stages(steps, batch=settings.batch, patch=settings.patch)
+    return replace(recipe, precision=bench.recipe.precision)
+
+
+def parser(description: str | None, work: str) -> argparse.ArgumentParser:
+    """A command line that names the folder of the work, which is what, and that of the images."""
+    found = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    shared = ROOT.parent / "shared" / "data" / "bsds500"
+    found.add_argument("--work", type=Path, required=True, help=work)
+    found.add_argument("--data", type=Path, default=shared, help="BSDS500: a folder with train, test and val")
+    return found
 
 
 class Work:
@@ -363,7 +395,7 @@ class Work:
             "trained": {seed: sum(t["seed"] == seed for t in trials) for seed in seeds},
             "core_hours": round(sum(t["cpu_s"][-1] for t in trials if "cpu_s" in t) / 3600, 2),
             "fields": FIELDS,
-            "command": f"python benchmarks/tabular.py --work DIR --processes 2 --seeds {len(seeds)}",
+            "command": f"python benchmarks/search/tabular.py --work DIR --processes 2 --seeds {len(seeds)}",
         }
         text = json.dumps({"header": header, "architectures": self.architectures()}, separators=(",", ":"))
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -427,10 +459,7 @@ def _run(index: int, digest: str, seed: int) -> dict[str, Any]:
 
 
 def main() -> int:
-    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    shared = ROOT.parent / "shared" / "data" / "bsds500"
-    found.add_argument("--work", type=Path, required=True, help="folder of the table in the making")
-    found.add_argument("--data", type=Path, default=shared, help="BSDS500: a folder with train, test and val")
+    found = parser(__doc__, "folder of the table in the making")
     found.add_argument("--seeds", type=int, default=1, help="trainings of each architecture (default 1)")
     found.add_argument("--processes", type=int, default=2, help="each of one thread (default 2)")
     found.add_argument("--status", action="store_true", help="say how far it is")

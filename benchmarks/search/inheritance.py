@@ -4,16 +4,13 @@ Pairs of the tabular benchmark's space that differ in one decision. The parent i
 same seed, batches and recipe: from random tensors, and from its parent's. Scored on some of the table's validation
 images.
 
-    python benchmarks/inheritance.py --work DIR [--steps 512]
+    python benchmarks/search/inheritance.py --work DIR [--steps 512]
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import tabular
@@ -22,7 +19,6 @@ if TYPE_CHECKING:
     from search.setup import Bench
     from spaces.architecture import Architecture, Leaf
 
-IMAGES = 10
 GENES: dict[str, Leaf] = {
     "upsampler": "pixelshuffle",
     "fusion": "concat",
@@ -59,17 +55,12 @@ def train(
     architecture: Architecture, bench: Bench, steps: int, rungs: Sequence[int], start: bytes | None, seed: int
 ) -> tuple[list[float], bytes]:
     """Y PSNR at each rung, and the weights."""
-    from evaluators.recipe import two_stages
     from evaluators.trial import Finished, Job, RungReached, TrialData, evaluate
 
-    settings = bench.config.training
-    recipe = two_stages(steps, batch=settings.batch, patch=settings.patch)
-    recipe = replace(recipe, precision=bench.recipe.precision)
-    everything = bench.data.validation
-    few = everything.pick(range(0, len(everything), max(1, len(everything) // IMAGES)))
+    recipe = tabular.recipe_of(bench, steps)
     job = Job(architecture.to_json(), bench.config.task, recipe, tuple(rungs), seed, start=start)
     scores: list[float] = []
-    for event in evaluate(job, TrialData(bench.data.train, few)):
+    for event in evaluate(job, TrialData(bench.data.train, tabular.few_images(bench))):
         if isinstance(event, RungReached):
             scores.append(next(m.value for m in event.measurements if m.name == "psnr_y"))
         if isinstance(event, Finished):
@@ -78,10 +69,7 @@ def train(
 
 
 def main() -> int:
-    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    shared = tabular.ROOT.parent / "shared" / "data" / "bsds500"
-    found.add_argument("--work", type=Path, required=True, help="folder for links to the images")
-    found.add_argument("--data", type=Path, default=shared, help="BSDS500: a folder with train, test and val")
+    found = tabular.parser(__doc__, "folder for links to the images")
     found.add_argument("--steps", type=int, default=512, help="of each training (default 512)")
     args = found.parse_args()
     try:

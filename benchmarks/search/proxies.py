@@ -1,28 +1,34 @@
 """What zero-cost proxies, costs and early rungs tell of the final PSNR, over all trained networks of the table.
 
-Rank correlations with 95 % intervals (`results.correlation`) over what ``benchmarks/tabular.py`` trained. Proxies are
-of untrained networks, on patches of the embedded photographs; the seconds are processor seconds of one thread.
+Rank correlations with 95 % intervals (`results.correlation`) over what ``benchmarks/search/tabular.py`` trained.
+Proxies are of untrained networks, on patches of the embedded photographs; the seconds are processor seconds of one
+thread.
 
-    python benchmarks/proxies.py
-    python benchmarks/proxies.py --seeds 3    # proxies as the mean over 3 random initialisations
+    python benchmarks/search/proxies.py
+    python benchmarks/search/proxies.py --seeds 3    # proxies as the mean over 3 random initialisations
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from report import Report, parser
 from tabular import Record, load, the_space
 
 from evaluators.proxies import PROXIES, draw_patches, measure_proxy
 from evaluators.tasks import get_task
 from results.correlation import Analysis, Quantity, RungLink, analysis_of, rung_links
 from results.correlation_tables import analysis_record, link_table, rung_record, rung_table
+
+sys.path.append(str(Path(__file__).parents[1]))
+
+from report import Report, parser  # what all benchmarks share
 
 TASK = "sr-x4"
 
@@ -74,7 +80,7 @@ def early_rungs(records: list[Record], rungs: tuple[int, ...]) -> tuple[RungLink
 def run(args: argparse.Namespace) -> tuple[Analysis, tuple[RungLink, ...], dict[str, float], Any]:
     """The correlations over the table's trained networks."""
     table = load()
-    records = [r for r in table.records.values() if 0 in r.trials and not r.trials[0].failed]
+    records = table.trained()
     patch = tomllib.loads(table.header["config"])["training"]["patch"]
     proxies, seconds = measure(records, args.seeds, patch)
     quantities = known(records, table.header["protocol"], table.header["cost_input"]) + proxies

@@ -1,0 +1,221 @@
+"""Does a search find better fronts for its steps where new networks start from the tensors of their like?
+
+The same search, really trained on the tabular benchmark's space, recipe and images (`search.run`, as ``pixelfront
+search --config benchmarks/search/tabular_sr_x4.toml`` runs it), once as it is and once with ``--inherit``: equal steps,
+equal seeds. An inherited network has its ancestors' training behind it as well, so that its PSNR isn't comparable
+with that of one trained from scratch. So each front is shown twice: as the search measured it, and as the table has the
+same networks, each trained from scratch to the end.
+
+    python benchmarks/search/inheritance_search.py --work DIR                # searches; goes on where it was
+    python benchmarks/search/inheritance_search.py --work DIR --report       # what there is so far
+
+The searches write to DIR/log, studies are in DIR/searches.db. At 23 ms a step a search of 20 trainings takes 8 minutes
+of one core.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from math import inf
+from statistics import mean
+
+import tabular
+from rich.console import Console
+from rich.table import Table as Cells
+from strategies import DIRECTIONS, Curves, Replay, Run, trained
+
+from evaluators.tasks import get_task
+from results.schema import Study
+from results.store import Store
+from search.asktell import AskTell
+from search.config import load as read
+from search.config import resumed
+from search.engine import UNLIMITED
+from search.halving import Halving
+from search.run import Place, run_search
+from search.strategies import STRATEGIES
+from spaces.budget import Budget
+
+FIRST, ETA = 256, 3
+WAYS = {"from scratch": False, "inherited": True}
+SHOWN = (0.25, 0.5, 0.75, 1.0)  # of the steps
+
+
+SCORED: dict[str, Callable[[Ended], float | None]] = {
+    "in the search": lambda each: each.measured,
+    "from scratch": lambda each: each.scratch,
+}
+
+
+def name_of(inherit: bool, seed: object) -> str:
+    """The study's."""
+    return f"{'inherit' if inherit else 'scratch'}-{seed}"
+
+
+def search(args: Namespace, inherit: bool, seed: int) -> bool:
+    """Run a search to its end, or on to it; False if it was interrupted."""
+    train, validation = tabular.Work(args.work, args.data).link_images()
+    said = {
+        "data.train": train,
+        "data.validation": validation,
+        "training.rungs": tuple(rung for rung in tabular.RUNGS if rung >= FIRST),
+        "eta": ETA,
+        "strategy": args.strategy,
+        "inherit": inherit,
+        "seed": seed,
+        "train_steps": args.trainings * tabular.RUNGS[-1],
+        "workers.number": args.workers,
+    }
+    name, place = name_of(inherit, seed), Place(str(args.work / "searches.db"), args.work / "runs")
+    before = _state(place, name)
+    if before == "complete":
+        return True
+    with open(args.work / "log", "a") as log:
+        console = Console(file=log, width=120)
+        again = before is not None
+        run_search(
+            {} if again else read(tabular.CONFIG, said),
+            place=place,
+            study=name,
+            resume=again,
+            console=console,
+            finish=False,
+        )
+    return _state(place, name) == "complete"
+
+
+def _state(place: Place, name: str) -> str | None:
+    with Store.open(place.db) as store:
+        return next((s.study.state for s in store.studies() if s.study.name == name), None)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A network that a search trained to the end.
+
+    Attributes:
+        spent: Training steps of the search by then.
+        measured: PSNR in the search.
+        scratch: PSNR after a training of its own, in the table; None if it has none.
+    """
+
+    spent: int
+    gmacs: float
+    measured: float
+    scratch: float | None
+
+
+def ended(store: Store, study: Study, replay: Replay) -> list[Ended]:
+    """What a study trained to the end so far, in the order of its jobs: they are replayed as a resume does."""
+    trials = store.trials(study.id, stages=["search"])
+    digests = {trial.id: trial.digest for trial in trials}
+    failed = {trial.digest for trial in trials if trial.state == "failed"}
+    key = (replay.table.header["metric"], replay.table.header["protocol"])
+    psnr = {
+        (digests[rung.trial_id], rung.step): next(m.value for m in rung.measurements if m.key == key)
+        for rung in store.rungs(study.id)
+        if rung.trial_id in digests
+    }
+    config = resumed(study.config, {})
+
+    def scores(digest: str, rung: int) -> tuple[float, float] | None:
+        if digest in failed:
+            return None
+        return psnr[digest, config.rungs[rung]], replay.table[digest].macs / 1e9
+
+    asktell = AskTell(
+        STRATEGIES[config.strategy].create(replay.space, directions=DIRECTIONS, seed=config.seed),
+        Budget(get_task(config.task).interface, replay.reference[0]),
+        window=config.window,
+        halving=Halving(config.rungs, config.eta or inf, DIRECTIONS),
+        recorded=[ask.genotype for ask in store.asks(study.id)],
+    )
+    found = []
+    with suppress(KeyError):  # where a search that runs has come to
+        for spent, digest, (measured, gmacs) in trained(asktell, scores, UNLIMITED, config.train_steps):
+            own = replay.table[digest].trials.get(replay.seed)
+            found.append(Ended(spent, gmacs, measured, own.psnr_y[-1] if own else None))
+    return found
+
+
+def run_of(found: Sequence[Ended], replay: Replay, psnr: Callable[[Ended], float | None]) -> Run:
+    """The share of the table's best hypervolume after each network that has a PSNR."""
+    points: list[tuple[float, float]] = []
+    run: Run = [(0, 0.0)]
+    for each in found:
+        if (value := psnr(each)) is not None:
+            points.append((each.gmacs, value))
+            run.append((each.spent, replay.volume(points) / replay.best))
+    return run
+
+
+def report(store: Store, replay: Replay, trainings: int) -> Cells:
+    """Shares at parts of the steps, mean and range over the seeds; what 95 % took; what inheritance adds in dB."""
+    full = replay.table.rungs[-1]
+    cells = Cells(title=f"Share of the best hypervolume, in %, of {trainings} trainings' steps each")
+    heads = [f"{part:.0%} of steps" for part in SHOWN]
+    for head in (
+        "search",
+        "PSNR",
+        "seeds",
+        *heads,
+        "trainings to 95 %",
+        "dB over from scratch",
+        "not in table",
+    ):
+        cells.add_column(head, justify="left" if head in ("search", "PSNR") else "right")
+    studies = {summary.study.name: summary.study for summary in store.studies()}
+    for way, inherit in WAYS.items():
+        mine = [study for name, study in sorted(studies.items()) if name.startswith(name_of(inherit, ""))]
+        found = [ended(store, study, replay) for study in mine]
+        both = [(e.measured, e.scratch) for each in found for e in each if e.scratch is not None]
+        missing = sum(e.scratch is None for each in found for e in each)
+        gain = f"{mean(a - b for a, b in both):+.3f}" if both else "-"
+        for scored, psnr in SCORED.items():
+            curves = Curves(way, [run_of(each, replay, psnr) for each in found])
+            shares = [_mean(curves.at(int(part * trainings * full)), 100) for part in SHOWN] if mine else []
+            took = _mean(curves.steps_to(0.95), 1 / full) if mine else ""
+            cells.add_row(
+                way, scored, str(len(mine)), *(shares or [""] * len(SHOWN)), took, gain, str(missing)
+            )
+    return cells
+
+
+def _mean(values: Sequence[float], unit: float) -> str:
+    if max(values) == inf:
+        return f"never for {values.count(inf)}"
+    return f"{unit * mean(values):.1f} ({unit * min(values):.1f} to {unit * max(values):.1f})"
+
+
+def main() -> int:
+    found = tabular.parser(__doc__, "folder of the searches")
+    found.add_argument("--strategy", default="pareto")
+    found.add_argument("--seeds", type=int, default=2)
+    found.add_argument("--trainings", type=int, default=20, help="budget, in whole trainings")
+    found.add_argument("--workers", type=int, default=2)
+    found.add_argument("--report", action="store_true", help="show what there is so far")
+    args = found.parse_args()
+    try:
+        if not args.report:
+            for seed in range(args.seeds):
+                for inherit in WAYS.values():
+                    if not search(args, inherit, seed):
+                        return 130
+        place = args.work / "searches.db"
+        if not place.exists():
+            raise ValueError(f"--work {args.work}: expected searches, got none; run without --report")
+        with Store.open(place, create=False) as store:
+            console = Console(width=160)
+            console.print(report(store, Replay(tabular.load()), args.trainings))
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
