@@ -13,7 +13,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,6 +35,8 @@ WARM_UP = 2
 LEAST_RUNS = 3
 LIMIT_S = 60.0
 _CHILD_LIMIT_S = 600
+PROCESSOR_TIME = "processor time of "
+Clock = Callable[[], float]
 
 
 class RuntimeMeasurementError(RuntimeError):
@@ -80,6 +82,8 @@ def measure_latency(
     threads: int | None = None,
     runs: int = 10,
     limit_s: float = LIMIT_S,
+    give_up_ms: float = float("inf"),
+    processor_time: bool = False,
 ) -> Latency:
     """The time of a forward pass with its protocol.
 
@@ -87,11 +91,21 @@ def measure_latency(
         size: (height, width) of the input, which is padded if the network can't take it.
         threads: Torch threads on the CPU; as it is set by default.
         runs: Of which the median is taken; after ``limit_s`` seconds no more than 3 are done.
+        give_up_ms: No more than 3 are done either if all of them took longer.
+        processor_time: Of this thread, in place of the time that passes: the same on an idle core, and hardly longer
+            where other processes take the core in between. Of one thread on the CPU only.
 
-    Raises: ValueError: for less than one run.
+    Raises: ValueError: for less than one run, or processor time of several threads or a GPU.
     """
     return measure_latencies(
-        [(network, size)], task, device=device, threads=threads, runs=runs, limit_s=limit_s
+        [(network, size)],
+        task,
+        device=device,
+        threads=threads,
+        runs=runs,
+        limit_s=limit_s,
+        give_up_ms=give_up_ms,
+        processor_time=processor_time,
     )[0]
 
 
@@ -103,13 +117,18 @@ def measure_latencies(
     threads: int | None = None,
     runs: int = 10,
     limit_s: float = LIMIT_S,
+    give_up_ms: float = float("inf"),
+    processor_time: bool = False,
 ) -> list[Latency]:
     """As ``measure_latency`` for each network and size; they take turns, and ``limit_s`` is for each of them."""
     if runs < 1:
         raise ValueError(f"expected at least 1 run, got {runs}")
     with with_threads(threads) as number:
-        times = _times(networks, task, device, runs, limit_s * len(networks))
-    where = place(device, number)
+        if processor_time and (device != "cpu" or number != 1):
+            raise ValueError(f"expected one thread of the CPU, got {number} of {device}")
+        clock = time.thread_time if processor_time else time.perf_counter
+        times = _times(networks, task, device, runs, limit_s * len(networks), give_up_ms, clock)
+    where = f"{PROCESSOR_TIME if processor_time else ''}{place(device, number)}"
     turns = "" if len(networks) == 1 else f" in turns with {len(networks) - 1} other(s)"
     found = []
     for (network, size), own in zip(networks, times, strict=True):
@@ -216,7 +235,13 @@ def typical_times_ms(
 
 @torch.inference_mode()
 def _times(
-    networks: Sequence[tuple[Network, tuple[int, int]]], task: Task, device: str, runs: int, limit_s: float
+    networks: Sequence[tuple[Network, tuple[int, int]]],
+    task: Task,
+    device: str,
+    runs: int,
+    limit_s: float,
+    give_up_ms: float,
+    clock: Clock,
 ) -> list[list[float]]:
     ready = [
         (network.to(device).eval(), torch.rand(1, task.in_channels, *size, device=device))
@@ -228,20 +253,24 @@ def _times(
         for i in range(WARM_UP + runs):
             if len(times[0]) >= LEAST_RUNS and time.perf_counter() - started > limit_s:
                 break
+            if len(times[0]) == LEAST_RUNS and min(map(min, times)) > give_up_ms:
+                break
             for (network, image), own in zip(ready, times, strict=True):
-                taken = _timed_pass(network, image, task.scale, device)
+                taken = _timed_pass(network, image, task.scale, device, clock)
                 if i >= WARM_UP:
                     own.append(taken)
     return times
 
 
-def _timed_pass(network: Network, image: Tensor, scale: int, device: str) -> float:
+def _timed_pass(
+    network: Network, image: Tensor, scale: int, device: str, clock: Clock = time.perf_counter
+) -> float:
     """The time of a pass in ms, padding included."""
     _finish_work(device)
-    begin = time.perf_counter()
+    begin = clock()
     run(network, image, scale=scale)
     _finish_work(device)
-    return (time.perf_counter() - begin) * 1000
+    return (clock() - begin) * 1000
 
 
 def measure_peak_memory(

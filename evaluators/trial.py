@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
+from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
 from evaluators.distillation import TeacherSpec, load_bytes
+from evaluators.inheritance import inherit
 from evaluators.pairs import PairSet
 from evaluators.recipe import Recipe
 from evaluators.restoration import restore
@@ -41,10 +43,14 @@ class Job:
         rungs: Steps at which the network is scored; the last is the end of the training or, before that of the
             recipe, where the trial pauses.
         seed: Of the initial weights and the batches.
+        ssim: SSIM is scored at every rung, not at the end of the recipe only: it takes 20 times as long as PSNR.
         threads: Torch threads; 1 unless the machine is otherwise idle.
         checkpoint: Where to go on from.
         seconds: Training time already spent before the checkpoint.
         start: Initial weights as safetensors, for a network that was trained before; random ones if None.
+        parent: Canonical JSON of the architecture that ``start`` is of, where that is another; what corresponds is
+            taken.
+        keeps: Rungs that come with the weights, for other networks to start from.
         teacher: For a recipe that distils.
         cache: A folder where the teacher's outputs are kept, for tasks whose training inputs don't change; empty for
             none. Workers of one machine may share it.
@@ -62,6 +68,9 @@ class Job:
     start: bytes | None = field(default=None, repr=False)
     teacher: TeacherSpec | None = None
     cache: str = ""
+    ssim: bool = False
+    parent: str = ""
+    keeps: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,13 +83,18 @@ class Advanced:
 
 @dataclass(frozen=True)
 class RungReached:
-    """The network was scored at a rung; the checkpoint goes on from there exactly."""
+    """The network was scored at a rung; the checkpoint goes on from there exactly.
+
+    Attributes:
+        weights: The averaged ones as safetensors, where the job keeps those of this rung.
+    """
 
     step: int
     loss: float
     seconds: float
     measurements: tuple[Measurement, ...]
     checkpoint: bytes = field(repr=False)
+    weights: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True)
@@ -132,8 +146,12 @@ def evaluate(job: Job, data: TrialData) -> Iterator[Event]:
 def _evaluate(job: Job, data: TrialData) -> Iterator[Event]:
     task = get_task(job.task)
     torch.manual_seed(job.seed)
-    network = build(Architecture.from_json(job.architecture), task.interface)
-    if job.start is not None:
+    architecture = Architecture.from_json(job.architecture)
+    network = build(architecture, task.interface)
+    if job.start is not None and job.parent:
+        parent = Architecture.from_json(job.parent)
+        network.load_state_dict(inherit(architecture, parent, load_safetensors(job.start), task.interface))
+    elif job.start is not None:
         load_bytes(network, job.start)
     teacher = None
     if job.teacher is not None and job.recipe.taught:
@@ -151,10 +169,12 @@ def _evaluate(job: Job, data: TrialData) -> Iterator[Event]:
         for progress in training.run(rung):
             loss = progress.loss
             yield Advanced(progress.step, loss)
-        measurements = score(
-            training.result(), job.task, data.validation, ssim=rung == job.recipe.steps, device=job.device
+        ssim = job.ssim or rung == job.recipe.steps
+        measurements = score(training.result(), job.task, data.validation, ssim=ssim, device=job.device)
+        weights = weights_of(training.result()) if rung in job.keeps else b""
+        yield RungReached(
+            rung, loss, time.perf_counter() - started, measurements, training.checkpoint(), weights
         )
-        yield RungReached(rung, loss, time.perf_counter() - started, measurements, training.checkpoint())
     if training.step < job.recipe.steps:
         yield Paused()
         return

@@ -36,15 +36,26 @@ class Changes:
 
 
 def load_values(connection: Connection, study_id: int, since: int) -> Changes:
-    """Rows of (number, id, parent's number, stage, state, revision), and final measurements."""
+    """Rows of (number, id, parent's number, stage, state, revision, first), and final measurements.
+
+    ``first`` is the number of the trial that it repeats (`results.repeats`); its own if it is none.
+    """
     parent = TrialRow.__table__.alias("parent")
-    facts = (TrialRow.id, parent.c.number, TrialRow.stage, TrialRow.state, TrialRow.revision)
+    facts = (TrialRow.id, parent.c.number, TrialRow.stage, TrialRow.state, TrialRow.revision, _first())
     chosen = _changed(study_id, since, TrialRow.number, *facts)
     chosen = chosen.outerjoin(parent, parent.c.id == TrialRow.parent_id)
     trials, revision = list(_rows(connection, chosen)), _revision(connection, study_id)
     return Changes(
         revision, trials, _finals(connection, _changed(study_id, since, TrialRow.id).order_by(None))
     )
+
+
+def _first() -> ColumnElement[int]:
+    """Of a repeat the oldest trial of its architecture and stage."""
+    first, row = TrialRow.__table__.alias("first"), TrialRow
+    alike = (first.c.study_id == row.study_id, first.c.stage == row.stage, first.c.digest == row.digest)
+    oldest = select(func.min(first.c.number)).where(*alike).scalar_subquery()
+    return case((row.origin.contains('"repeat":'), oldest), else_=row.number)
 
 
 def _finals(

@@ -30,7 +30,15 @@ def save_front_figure(found: Overview, path: Path) -> Path:
         labels=[_kinds(Architecture.from_json(trial.architecture)) for trial in shown],
         stages=[trial.stage for trial in shown],
         parents={trial.id: trial.parent_id for trial in shown if trial.parent_id is not None},
+        intervals=_intervals(found),
     )
+
+
+def _intervals(found: Overview) -> dict[int, tuple[float, float]]:
+    """By id of the front's members, where repeats tell how sure their means are."""
+    known = () if found.comparison is None else found.comparison.members
+    pairs = zip(found.members, known, strict=False)
+    return {t.id: (m.low, m.high) for t, m in pairs if m.low is not None and m.high is not None}
 
 
 def save_curve_figure(study: Study, trial: Trial, rungs: Sequence[Rung], path: Path) -> Path:

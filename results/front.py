@@ -6,7 +6,7 @@ no torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spaces.measurement import Direction, Measurement
+from spaces.objectives import Objective as Aim
 
 Key = tuple[str, str | None]
 """(metric, protocol); protocol None means the only one that the trials have."""
@@ -47,13 +48,18 @@ class Objective:
 
 @dataclass(frozen=True)
 class Point:
-    """A complete trial in objective space."""
+    """A complete trial in objective space.
+
+    Attributes:
+        values: Of the study's own objectives, in their units, where they are others than cost and quality.
+    """
 
     id: int
     number: int
     digest: str
     cost: float
     quality: float
+    values: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,11 +68,14 @@ class Reference:
 
     Attributes:
         meaning: Where it comes from, e.g. ``the budget; bicubic``.
+        corner: In the study's own objectives, where they are others than cost and quality; None in the place of one
+            takes the worst of the points there.
     """
 
     cost: float
     quality: float
     meaning: str
+    corner: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,6 +88,7 @@ class Front:
         cost, quality: The axes; None where no complete trial has been measured.
         hypervolume: Area between front and reference, in cost unit x quality unit; None without one.
         worthless: Points that don't beat the trivial method; members only if all of them are.
+        unmet: Points beyond a hard limit, which are never members.
     """
 
     members: tuple[Point, ...]
@@ -88,6 +98,7 @@ class Front:
     reference: Reference | None
     hypervolume: float | None
     worthless: int = 0
+    unmet: int = 0
 
 
 def nondominated(objectives: ArrayLike, directions: Sequence[Direction]) -> NDArray[np.bool_]:
@@ -149,6 +160,9 @@ def contributions(
     points, maximise, corner = _bounded(objectives, directions, reference)
     if len(points) == 0:
         return np.zeros(0)
+    if points.shape[1] == 1:  # moocore wants two: the second is one that all share
+        points, maximise = np.column_stack([points, np.ones(len(points))]), np.append(maximise, True)
+        corner = np.append(corner, 0.0)
     return np.asarray(moocore.hv_contributions(points, ref=corner, maximise=maximise), dtype=np.float64)
 
 
@@ -159,10 +173,14 @@ def front_of(
     quality: Key = ("psnr_y", None),
     reference: Reference | None = None,
     trivial: float | None = None,
+    objectives: Sequence[Aim] = (),
+    feasible: Callable[[Candidate], bool] = lambda trial: True,
 ) -> Front:
-    """The Pareto front of the complete trials that have both measurements.
+    """The Pareto front of the complete trials that have both measurements, and those of the objectives.
 
     Args:
+        objectives: What the front and its hypervolume are over; by default cost and quality.
+        feasible: Whether a trial keeps to the hard limits.
         trivial: Quality of a method that costs nothing, such as bicubic interpolation. It dominates what isn't
             better, however cheap. Where no trial is better, all are members that no other trial beats.
 
@@ -173,18 +191,39 @@ def front_of(
     if not complete:
         return Front((), (), None, None, reference, None if reference is None else 0.0)
     axes = _objective(complete, cost), _objective(complete, quality)
-    points = _points(complete, *axes)
-    matrix = np.array([(point.cost, point.quality) for point in points], dtype=float).reshape(-1, 2)
-    directions = [axis.direction for axis in axes]
-    mask = nondominated(matrix, directions)
-    worthwhile = _better(matrix[:, 1], trivial, axes[1].direction)
-    if worthwhile.any():
+    points = _points(complete, *axes, objectives)
+    rows = [point.values or (point.cost, point.quality) for point in points]
+    directions = [each.direction for each in objectives or axes]
+    matrix = np.array(rows, dtype=float).reshape(-1, len(directions))
+    by_id = {trial.id: trial for trial in complete}
+    met = np.array([feasible(by_id[point.id]) for point in points], dtype=bool)
+    mask = np.zeros(len(points), dtype=bool)
+    mask[met] = nondominated(matrix[met], directions)
+    worthwhile = _better(np.array([point.quality for point in points]), trivial, axes[1].direction)
+    if (worthwhile & met).any():
         mask &= worthwhile
     members = [point for point, kept in zip(points, mask, strict=True) if kept]
     members.sort(key=lambda point: (point.cost, point.number))
-    corner = None if reference is None else (reference.cost, reference.quality)
-    volume = None if corner is None else hypervolume(matrix, directions, corner)
-    return Front(tuple(members), points, *axes, reference, volume, int((~worthwhile).sum()))
+    volume = None if reference is None else _volume(matrix[met], directions, reference)
+    counts = int((~worthwhile).sum()), int((~met).sum())
+    return Front(tuple(members), points, *axes, reference, volume, *counts)
+
+
+def _volume(points: NDArray[np.float64], directions: Sequence[Direction], reference: Reference) -> float:
+    return hypervolume(points, directions, filled_corner(points, directions, reference))
+
+
+def filled_corner(points: ArrayLike, directions: Sequence[Direction], reference: Reference) -> list[float]:
+    """The reference in the points' objectives, with the worst of them where it says nothing."""
+    matrix = np.asarray(points, dtype=float).reshape(-1, len(directions))
+    corner: Sequence[float | None] = reference.corner or (reference.cost, reference.quality)
+    if len(matrix) == 0:
+        return [value or 0.0 for value in corner]
+    worst = [
+        column.max() if direction == "min" else column.min()
+        for column, direction in zip(matrix.T, directions, strict=True)
+    ]
+    return [float(w if value is None else value) for value, w in zip(corner, worst, strict=True)]
 
 
 def _better(qualities: NDArray[np.float64], trivial: float | None, direction: Direction) -> NDArray[np.bool_]:
@@ -250,12 +289,15 @@ def _objective(trials: Sequence[Candidate], key: Key) -> Objective:
     return found.pop()
 
 
-def _points(trials: Sequence[Candidate], cost: Objective, quality: Objective) -> tuple[Point, ...]:
-    """The trials that have both."""
+def _points(
+    trials: Sequence[Candidate], cost: Objective, quality: Objective, objectives: Sequence[Aim]
+) -> tuple[Point, ...]:
+    """The trials that have all of them."""
     points = []
     for trial in trials:
         values = {each.key: each.value for each in trial.measurements}
         pair = values.get((cost.name, cost.protocol)), values.get((quality.name, quality.protocol))
-        if pair[0] is not None and pair[1] is not None:
-            points.append(Point(trial.id, trial.number, trial.digest, pair[0], pair[1]))
+        own = tuple(v for each in objectives if (v := each.find(trial.measurements)) is not None)
+        if pair[0] is not None and pair[1] is not None and len(own) == len(objectives):
+            points.append(Point(trial.id, trial.number, trial.digest, pair[0], pair[1], own))
     return tuple(points)

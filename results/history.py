@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 
+from results.front import hypervolume
 from spaces.measurement import Direction
 
 POINTS = 200
@@ -41,6 +42,20 @@ def hypervolume_history(
         history.append((x[-1], volume))
     stride = -(-len(history) // most) if most else 1
     return history[::-1][::stride][::-1] if stride > 1 else history
+
+
+def sampled_history(
+    x: Sequence[float],
+    values: Sequence[Sequence[float]],
+    reference: Sequence[float],
+    directions: Sequence[Direction],
+    *,
+    most: int = POINTS,
+) -> list[tuple[float, float]]:
+    """As ``hypervolume_history`` for any number of objectives: (x, hypervolume) after each of ``most`` trials."""
+    stride = max(1, -(-len(x) // most))
+    ends = range(len(x), 0, -stride)
+    return [(x[end - 1], hypervolume(values[:end], directions, reference)) for end in ends][::-1]
 
 
 def _insert(

@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from results.front import Front, Point, Reference, front_of
+from results.front import Candidate, Front, Point, Reference, filled_corner, front_of
+from results.history import POINTS, hypervolume_history, sampled_history
+from results.repeats import Comparison, averaged, compare, trainings
 from results.schema import Study, Trial
 from results.store import Store
 from spaces.architecture import Architecture
 from spaces.measurement import Measurement
+from spaces.objectives import COSTS, DEFAULT, Limit, Objective
 
 GIGA = 1e9
+COLUMNS = ("psnr", *COSTS)  # what every row has
 
 
 @dataclass(frozen=True)
 class Overview:
     """A study's trials, and one front over the complete ones of every stage.
 
+    An architecture that was trained several times in one way is one point: the mean of its trainings, as its first.
+
     Attributes:
         baseline: Name of the trivial method, and its value of the study's objective.
         budget: (lower, upper) limit in GMACs; None for no upper one.
+        objectives: What the front is over, the first being what ``best`` goes by.
+        limits: Hard ones, each (of what, bound); no member of the front is beyond one.
         floor: What a study for the fewest GMACs has to reach: the quality's name (that of a published network;
             empty for a plain number) and its value. None where the highest quality is looked for.
     """
@@ -35,28 +43,104 @@ class Overview:
     baseline: tuple[str, float]
     budget: tuple[float, float | None]
     floor: tuple[str, float] | None = None
+    objectives: tuple[Objective, ...] = ()
+    limits: tuple[tuple[Objective, Limit], ...] = ()
+
+    @property
+    def plain(self) -> bool:
+        """Whether the front is over the cost in GMACs and the study's PSNR, as it is unless something else was said."""
+        return not self.objectives
+
+    @property
+    def volume_unit(self) -> str:
+        """Of the hypervolume as ``growth`` and tables give it."""
+        if self.plain:
+            return f"GMACs x {self.front.quality.unit if self.front.quality else 'dB'}"
+        return " x ".join(each.kind.unit or each.name for each in self.objectives)
+
+    @property
+    def volume(self) -> float | None:
+        """The front's hypervolume in ``volume_unit``."""
+        found = self.front.hypervolume
+        return found / GIGA if found is not None and self.plain else found
+
+    def growth(
+        self, x: Sequence[float], points: Sequence[Point], *, most: int = POINTS
+    ) -> list[tuple[float, float]]:
+        """How the hypervolume, in ``volume_unit``, grew with these points, the one after the other.
+
+        Args:
+            x: When each came: seconds, steps, ...
+            most: Of the values given; 0 for all where it grew.
+        """
+        reference, quality = self.front.reference, self.front.quality
+        if reference is None or quality is None:
+            return []
+        met = [(when, p) for when, p in zip(x, points, strict=True) if self.meets_limits(self.distinct[p.id])]
+        when = [each for each, _ in met]
+        if self.plain:
+            values = [(point.cost / GIGA, point.quality) for _, point in met]
+            corner = reference.cost / GIGA, reference.quality
+            return hypervolume_history(when, values, corner, ("min", quality.direction), most=most)
+        rows = [point.values for _, point in met]
+        directions = [each.direction for each in self.objectives]
+        return sampled_history(
+            when, rows, filled_corner(rows, directions, reference), directions, most=most or len(rows) or 1
+        )
+
+    def meets_limits(self, trial: Candidate) -> bool:
+        """Whether a trial keeps to the hard limits; one that lacks a measurement doesn't."""
+        return all(
+            (found := each.find(trial.measurements)) is not None and limit.met(found)
+            for each, limit in self.limits
+        )
 
     @cached_property
     def by_id(self) -> dict[int, Trial]:
         """All trials by their id."""
         return {trial.id: trial for trial in self.trials}
 
+    @cached_property
+    def distinct(self) -> dict[int, Trial]:
+        """The trials without repeats by their id, with the means of those that were repeated."""
+        return {trial.id: trial for trial in averaged(self.trials, tuple(self.study.data["objective"]))}
+
     @property
     def members(self) -> list[Trial]:
         """The front's trials by rising cost."""
         return [self.by_id[point.id] for point in self.front.members]
 
+    @cached_property
+    def comparison(self) -> Comparison | None:
+        """What repeated trainings tell of the front's members, by their numbers; None where no member has any."""
+        key = tuple(self.study.data["objective"])
+        groups = trainings(self.trials, key)
+        found = {str(member.number): groups[member.id] for member in self.members}
+        if all(len(group) == 1 for group in found.values()):
+            return None
+        qualities = {
+            number: [m.value for trial in group for m in trial.measurements if m.key == key]
+            for number, group in found.items()
+        }
+        return compare(qualities)
+
     @property
     def best(self) -> Trial:
         """The front's member that the study looked for.
 
-        That with the highest quality within the budget or, where there is a floor, the cheapest that reaches it.
+        That with the highest quality within the budget or, where there is a floor, the cheapest that reaches it. Of a
+        study with other objectives that which is best in the first of them.
         A band's lower end rules nothing out: what is better and cheaper than asked for is better.
 
         Raises: ValueError: if no trial is complete, none within the budget, or none reaches the floor.
         """
         name, members = self.study.name, self.front.members
         if not members:
+            if self.front.unmet:
+                said = ", ".join(str(limit) for _, limit in self.limits)
+                raise ValueError(
+                    f"none of the {len(self.front.points)} complete trials of study '{name}' meets {said}"
+                )
             raise ValueError(f"study '{name}' has no complete trial yet")
         limit = self.budget[1]
         within = [point for point in members if limit is None or point.cost / GIGA <= limit]
@@ -69,6 +153,11 @@ class Overview:
                     "prune it"
                 )
             raise ValueError(f"study '{name}' looks for {goal_text(self.study)}; {why}, or raise the budget")
+        if not self.plain:
+            signs = [1.0 if each.direction == "max" else -1.0 for each in self.objectives]
+            return self.by_id[
+                max(within, key=lambda p: [s * v for s, v in zip(signs, p.values, strict=True)]).id
+            ]
         top = within[-1]
         if self.floor is None:
             return self.by_id[top.id]
@@ -96,10 +185,25 @@ def overview(store: Store, name: str) -> Overview:
     label = study.data["baseline"]["name"]
     corner = _corner(study, trials)
     reference = None if corner is None else Reference(corner[0], baseline, f"{corner[1]}; {label}")
-    front = front_of(
-        trials, cost=cost_key(study), quality=(metric, protocol), reference=reference, trivial=baseline
+    distinct = averaged(trials, (metric, protocol))
+    own, limits = objectives_of(study), limits_of(study)
+    if own and reference is not None:
+        worst = tuple(_worst(study, each, limits) for each in own)
+        reference = replace(reference, corner=worst, meaning=f"limits, else the worst trial; {label}")
+    empty = Overview(
+        study, trials, Front((), (), None, None, reference, None), (label, baseline), budget_of(study)
     )
-    return Overview(study, trials, front, (label, baseline), budget_of(study), floor_of(study))
+    found = replace(empty, floor=floor_of(study), objectives=own, limits=limits)
+    front = front_of(
+        distinct,
+        cost=cost_key(study),
+        quality=(metric, protocol),
+        reference=reference,
+        trivial=baseline,
+        objectives=own,
+        feasible=found.meets_limits,
+    )
+    return replace(found, front=front)
 
 
 def find_trial(store: Store, study: Study, name: str) -> Trial:
@@ -124,6 +228,31 @@ def _corner(study: Study, trials: Iterable[Trial]) -> tuple[float, str] | None:
     return (max(known), f"the dearest trial, {max(known) / GIGA:.4g} GMACs") if known else None
 
 
+def _worst(study: Study, each: Objective, limits: Sequence[tuple[Objective, Limit]]) -> float | None:
+    """What hypervolume is measured from in an objective; None where nothing says."""
+    bound = next((limit.bound for _, limit in limits if limit.name == each.name), None)
+    if each.name == "gmacs":
+        return budget_of(study)[1] if bound is None else bound
+    if each.direction == "max":
+        trivial = baseline_value(study, *each.key)
+        return trivial if bound is None else max(bound, trivial)
+    return bound
+
+
+def objectives_of(study: Study) -> tuple[Objective, ...]:
+    """What a study goes for; empty for the highest PSNR at the fewest GMACs, as is the default."""
+    found = tuple(Objective(**each) for each in study.data.get("objectives", ()))
+    return () if {each.name for each in found} == set(DEFAULT) else found
+
+
+def limits_of(study: Study) -> tuple[tuple[Objective, Limit], ...]:
+    """A study's hard limits beside the budget."""
+    return tuple(
+        (Objective(each["name"], each["metric"], each["protocol"]), Limit(each["name"], each["bound"]))
+        for each in study.data.get("limits", ())
+    )
+
+
 def cost_key(study: Study) -> tuple[str, str]:
     """(name, protocol) of the cost that the study's budget limits."""
     return "macs", f"{study.config['convention']}, {study.data['cost_input']}"
@@ -140,6 +269,8 @@ def floor_of(study: Study) -> tuple[str, float] | None:
     if goal := study.data.get("goal"):
         return goal["label"], goal["quality"]
     asked = study.config.get("min_psnr")
+    if asked is None:
+        asked = next((limit.bound for _, limit in limits_of(study) if limit.name == "psnr"), None)
     return None if asked is None else ("", asked)
 
 
@@ -155,6 +286,9 @@ def goal_text(study: Study) -> str:
         name, quality = floor
         source = f" ({name})" if name else ""
         parts.append(f"{study.data['objective'][0]} of at least {quality:.5g} dB{source}")
+    parts += [str(limit) for _, limit in limits_of(study) if limit.name not in ("gmacs", "psnr")]
+    if own := objectives_of(study):
+        parts.append("for " + ", ".join(each.name for each in own))
     return ", ".join(parts) or f"the highest {study.data['objective'][0]}"
 
 
@@ -179,7 +313,8 @@ def row(found: Overview, point: Point, trial: Trial) -> dict[str, Any]:
 
     ``parent`` is the number of the trial that it was made from. ``training_seconds`` are those of its own stage.
     ``test_protocol`` is that of the study's metric; other test scores differ from it in the colour that their
-    name says. ``test_<metric>_gain`` is over the trivial method on the test images.
+    name says. ``test_<metric>_gain`` is over the trivial method on the test images. Of several trainings the quality
+    is their mean; the test scores and the time are the first's.
     """
     study = found.study
     assert found.front.quality is not None
@@ -201,7 +336,22 @@ def row(found: Overview, point: Point, trial: Trial) -> dict[str, Any]:
         f"{quality.name}_gain": point.quality - found.baseline[1],
         "training_seconds": trial.seconds,
     }
-    return record | scores_on_test(study, trial)
+    shown = [*found.objectives, *(each for each, _ in found.limits)]
+    record |= {
+        each.metric: value(trial.measurements, *each.key) for each in shown if each.name not in COLUMNS
+    }
+    return record | _interval(found, trial, quality.name) | scores_on_test(study, trial)
+
+
+def _interval(found: Overview, trial: Trial, name: str) -> dict[str, Any]:
+    """Of a front with repeats: the member's trainings, its mean's 95 % interval, and whether the next one differs."""
+    if found.comparison is None:
+        return {}
+    key = str(trial.number)
+    member = next(each for each in found.comparison.members if each.key == key)
+    after = next((each.apart for each in found.comparison.neighbours if each.first == key), None)
+    interval = {f"{name}_low": member.low, f"{name}_high": member.high}
+    return {"trainings": len(member.values), **interval, "apart_from_next": after}
 
 
 def scores_on_test(study: Study, trial: Trial) -> dict[str, Any]:
@@ -249,20 +399,63 @@ def as_json(found: Overview) -> str:
         "budget_gmacs": list(found.budget),
         "floor": found.floor and {"name": found.floor[0], "value": found.floor[1]},
         "baseline": {"name": found.baseline[0], "value": found.baseline[1]},
+        "objectives": [each.name for each in found.objectives] or list(DEFAULT),
+        "limits": [str(limit) for _, limit in found.limits],
         "hypervolume": front.hypervolume,
-        "hypervolume_unit": front.quality and f"MACs x {front.quality.unit}",
+        "hypervolume_unit": front.quality
+        and (f"MACs x {front.quality.unit}" if found.plain else found.volume_unit),
         "reference": reference
         and {
             "cost": reference.cost,
             "quality": reference.quality,
             "meaning": reference.meaning,
-        },
+        }
+        | ({"corner": reference.corner} if reference.corner else {}),
         "trials": len(found.trials),
         "not_better_than_baseline": front.worthless,
         "best": _best_number(found),
         "front": rows(found),
-    }
+    } | comparison_record(found)
     return json.dumps(record, indent=2)
+
+
+def spread_text(record: Mapping[str, Any], name: str) -> str:
+    """What follows a quality of ``row``: half of its 95 % interval and its trainings; empty without repeats."""
+    if "trainings" not in record:
+        return ""
+    low, high = record[f"{name}_low"], record[f"{name}_high"]
+    return ("" if low is None else f" ± {(high - low) / 2:.3f}") + f" ({record['trainings']})"
+
+
+def comparison_record(found: Overview) -> dict[str, Any]:
+    """``comparison``: how the intervals of a front with repeats were made, and its neighbours; empty without."""
+    if found.comparison is None:
+        return {}
+    compared = found.comparison
+    neighbours = [
+        {**vars(each), "first": int(each.first), "second": int(each.second)} for each in compared.neighbours
+    ]
+    facts = {"method": compared.method, "deviation": compared.deviation, "neighbours": neighbours}
+    return {"comparison": facts | {"told": comparison_text(found)}}
+
+
+def comparison_text(found: Overview) -> str:
+    """Which members of a front with repeats can't be told apart, in a sentence; empty without repeats."""
+    if found.comparison is None or found.front.quality is None:
+        return ""
+    unit, pairs = found.front.quality.unit, found.comparison.neighbours
+    close = [
+        f"{each.first} and {each.second} ({each.difference:+.3f} {unit}"
+        + ("" if each.p is None else f", p {each.p:.2g}")
+        + ")"
+        for each in pairs
+        if not each.apart
+    ]
+    if not pairs:
+        return ""
+    if not close:
+        return "All neighbours on the front can be told apart."
+    return f"Neighbours on the front that can't be told apart: {'; '.join(close)}."
 
 
 def _best_number(found: Overview) -> int | None:

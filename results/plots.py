@@ -51,6 +51,7 @@ def plot_front(
     labels: Sequence[str] | None = None,
     stages: Sequence[str] | None = None,
     parents: Mapping[int, int] | None = None,
+    intervals: Mapping[int, tuple[float, float]] | None = None,
 ) -> Path:
     """Draws all trials, the front as a step line, budget and baseline; 1200x800 pixels.
 
@@ -66,6 +67,7 @@ def plot_front(
         labels: One per point, e.g. its block kind; they choose colours.
         stages: One per point; without them all are of one stage.
         parents: A point's id to that of the point it was made from.
+        intervals: A member's id to low and high of its quality's 95 % interval.
 
     Returns: The path, whose folder is created.
     Raises: ValueError: if points and labels, or points and stages, differ in number.
@@ -78,6 +80,7 @@ def plot_front(
     figure, axes = _figure(x_label, y_label, bottom=0.175)
     _draw_points(axes, points, front, kinds, stages, x_unit)
     _draw_front(axes, front, points, x_unit)
+    _draw_intervals(axes, front, intervals or {}, x_unit)
     _scale(axes, points, budget, x_unit)
     _focus(axes, points, lowest, floor, x_unit)
     shown = {point: stage for point, stage in zip(points, stages, strict=True) if point.quality >= lowest}
@@ -243,9 +246,15 @@ def _draw_front(axes: Axes, front: Front, points: Sequence[Point], x_unit: float
     """Steps along what is dominated: the quality that a cost buys holds until the next member."""
     if not front.members:
         return
-    x, y = _columns([(member.cost / x_unit, member.quality) for member in front.members])
+    places = [(member.cost / x_unit, member.quality) for member in front.members]
+    x, y = _columns(places)
     end = max(point.cost for point in (*points, *front.members)) / x_unit
-    axes.step([*x, max(end, x[-1])], [*y, y[-1]], where="post", color=FRONT, lw=1.4, zorder=2)
+    best, steps = -inf, []
+    for place in places:  # members of a front over more than these two may lie below the line
+        if place[1] > best:
+            best = place[1]
+            steps.append(place)
+    axes.step(*_columns([*steps, (max(end, x[-1]), best)]), where="post", color=FRONT, lw=1.4, zorder=2)
     ring: dict[str, Any] = {
         "marker": "o",
         "markerfacecolor": "none",
@@ -254,6 +263,18 @@ def _draw_front(axes: Axes, front: Front, points: Sequence[Point], x_unit: float
     }
     axes.plot(x, y, ls="none", ms=10, zorder=4, **ring)
     axes.plot([], [], color=FRONT, lw=1.4, ms=7.5, label="Pareto front", **ring)
+
+
+def _draw_intervals(
+    axes: Axes, front: Front, intervals: Mapping[int, tuple[float, float]], x_unit: float
+) -> None:
+    found = [(point, intervals[point.id]) for point in front.members if point.id in intervals]
+    if not found:
+        return
+    x, y = _columns([(point.cost / x_unit, point.quality) for point, _ in found])
+    below, above = _columns([(point.quality - low, high - point.quality) for point, (low, high) in found])
+    axes.errorbar(x, y, (below, above), fmt="none", ecolor=FRONT, elinewidth=1.2, capsize=3.5, zorder=4.5)
+    axes.plot([], [], ls="none", marker="|", ms=10, mew=1.4, color=FRONT, label="95 % interval")
 
 
 def _scale(axes: Axes, points: Sequence[Point], budget: float | None, x_unit: float) -> None:

@@ -16,9 +16,22 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from results.overview import GIGA, Overview, baseline_value, cost_key, goal_text, rows, value
+from results.overview import (
+    COLUMNS,
+    GIGA,
+    Overview,
+    baseline_value,
+    comparison_text,
+    cost_key,
+    goal_text,
+    rows,
+    spread_text,
+    value,
+)
+from results.repeats import is_repeat
 from results.schema import Artifact, Rung, Study, StudySummary, Trial
 from spaces.architecture import Architecture
+from spaces.objectives import Objective
 
 LONGEST = 1000  # characters of JSON shown
 
@@ -30,11 +43,13 @@ def front_table(found: Overview) -> RenderableType:
     title = (
         f"{study.name}: {study.task}, {study.strategy}, seed {study.seed}, "
         f"{states['complete']} of {len(found.trials)} trials complete"
+        + (f", {repeats} of them repeats" if (repeats := sum(map(is_repeat, found.trials))) else "")
         + (f", {states['paused']} paused" if states["paused"] else "")
         + (f", {states['failed']} failed" if states["failed"] else "")
     )
     if not found.front.members or found.front.quality is None:
-        return Text(f"{title}\nno complete trial yet, so there is no front")
+        why = "no complete trial yet, so there is no front"
+        return Text(f"{title}\n{_best_note(found) if found.front.unmet else why}")
     quality = found.front.quality
     records = rows(found)
     # A plain search has one stage, and no parents.
@@ -50,6 +65,9 @@ def front_table(found: Overview) -> RenderableType:
         f"over {found.baseline[0]} [{quality.unit}]",
     ):
         table.add_column(Text(heading), justify="right")
+    extra = [each for each in _goals(found) if each.name not in COLUMNS]
+    for each in extra:
+        table.add_column(Text(each.heading), justify="right")
     tested = f"test_{quality.name}"
     if any(tested in r for r in records):
         table.add_column(Text(f"test {quality.name} [{quality.unit}]"), justify="right")
@@ -61,8 +79,9 @@ def front_table(found: Overview) -> RenderableType:
             f"{record['gmacs']:.3f}",
             f"{record['parameters'] or 0:,.0f}",
             f"{(record['activations'] or 0) / 1e6:.1f}",
-            f"{record[quality.name]:.3f}",
+            f"{record[quality.name]:.3f}{spread_text(record, quality.name)}",
             f"{record[f'{quality.name}_gain']:+.3f}",
+            *(_shown(each, record[each.metric]) for each in extra),
         ]
         if tested in record:
             cells.append(f"{record[tested]:.3f}")
@@ -79,6 +98,17 @@ def _footnotes(found: Overview, records: list[dict[str, Any]], tested: str) -> l
         f"{front.quality.name}: {front.quality.protocol}; {label} {baseline:.3f}",
         f"GMACs: {cost_key(found.study)[1]}",
     ]
+    if found.comparison is not None:
+        notes[1:1] = [
+            f"{front.quality.name}: mean ± half of its 95 % interval (trainings); {found.comparison.method}",
+            *filter(None, [comparison_text(found)]),
+        ]
+    notes += [f"{each.name}: {each.protocol}" for each in _goals(found) if each.name not in COLUMNS]
+    if front.unmet:
+        said = ", ".join(str(limit) for _, limit in found.limits)
+        notes.append(
+            f"{front.unmet} of {len(front.points)} trials are beyond a limit ({said}) and not on the front"
+        )
     if front.worthless == len(front.points):
         notes.append(f"no trial beats {label}: train longer, or raise the budget")
     elif front.worthless:
@@ -92,9 +122,23 @@ def _footnotes(found: Overview, records: list[dict[str, Any]], tested: str) -> l
     if front.reference is not None and front.hypervolume is not None:
         reference, unit = front.reference, front.quality.unit
         corner = f"({reference.cost / GIGA:g} GMACs, {reference.quality:.3f} {unit})"
-        volume = f"{front.hypervolume / GIGA:.4f} GMACs x {unit}"
+        if not found.plain:
+            corner = ", ".join(
+                f"{each.name} {'worst' if bound is None else f'{bound:.5g}'}"
+                for each, bound in zip(found.objectives, reference.corner, strict=True)
+            )
+        volume = f"{found.volume:.4f} {found.volume_unit}"
         notes.append(f"hypervolume {volume} from {corner}: {reference.meaning}")
     return notes
+
+
+def _goals(found: Overview) -> list[Objective]:
+    """What the study goes for and limits, once each."""
+    return list(dict.fromkeys([*found.objectives, *(each for each, _ in found.limits)]))
+
+
+def _shown(each: Objective, measured: float | None) -> str:
+    return "" if measured is None else f"{measured / each.kind.scale:.{4 if each.name == 'ssim' else 2}f}"
 
 
 def _best_note(found: Overview) -> str:

@@ -20,9 +20,11 @@ from functools import partial
 from typing import Literal
 
 from search.halving import Halving
-from search.strategies import Strategy
-from spaces.architecture import Leaf
+from search.inheritance import Relatives
+from search.strategies import Prospect, Strategy
+from spaces.architecture import Architecture, Leaf
 from spaces.budget import Budget, Candidate
+from spaces.measurement import Measurement
 from spaces.space import Genotype
 
 # So many questions in a row without a new architecture within the budget end the search.
@@ -36,13 +38,49 @@ Told = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """What was found of a new candidate before any training.
+
+    Attributes:
+        by: Who turned it away, in a word, where somebody did.
+        reason: Why; None for a candidate that goes on.
+        measured: To be kept of one that goes on.
+    """
+
+    by: str = ""
+    reason: str | None = None
+    measured: tuple[Measurement, ...] = ()
+
+
+Judge = Callable[[int, Candidate], Verdict]
+"""Of a question and its candidate, which fits the budget and isn't known; asked again where one comes again."""
+
+
+def in_turn(*judges: Judge) -> Judge:
+    """One judge of several: the first that turns a candidate away is the last that is asked."""
+
+    def judge(question: int, candidate: Candidate) -> Verdict:
+        measured: tuple[Measurement, ...] = ()
+        for each in judges:
+            verdict = each(question, candidate)
+            if verdict.reason is not None:
+                return verdict
+            measured += verdict.measured
+        return Verdict(measured=measured)
+
+    return judge
+
+
+@dataclass(frozen=True)
 class Answer:
     """What became of a question; with outcome ``trial`` the job to take it to its first rung.
 
     Attributes:
         candidate: The architecture within the budget; None if there is none.
+        verdict: What the judge found of it, where one was asked.
         first: Question whose trial has the same architecture, for a duplicate.
         told: What was told since the question before.
+        parent: Question and rung of the trial whose tensors a new one starts from; None for random ones.
     """
 
     question: int
@@ -51,6 +89,8 @@ class Answer:
     candidate: Candidate | None
     first: int | None = None
     told: Told = ()
+    verdict: Verdict = Verdict()
+    parent: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +106,7 @@ class _Trial:
     """A question that became a trial, and those of the same architecture; ``said`` is what the strategy knows of it."""
 
     question: int
+    architecture: Architecture | None = None  # where others may inherit from it
     followers: list[int] = field(default_factory=list)
     said: tuple[Sequence[float] | None] | None = None
 
@@ -79,6 +120,10 @@ class AskTell:
         ordered: Tell in the order of the jobs; else as results come.
         recorded: Genotypes of the questions that were asked before, in order: they are replayed.
         told: For each of them what was told before it, where results were told as they came.
+        judge: May turn new candidates away before training; by default all go on.
+        exact: A candidate's objective values that are known before training, None for the others; by default that the
+            second of two objectives is GMACs.
+        inherit: New architectures start from the tensors of those most like them.
     """
 
     def __init__(
@@ -91,10 +136,17 @@ class AskTell:
         ordered: bool = True,
         recorded: Iterable[Genotype] = (),
         told: Iterable[Told] = (),
+        judge: Judge | None = None,
+        exact: Callable[[Candidate], tuple[float | None, ...]] | None = None,
+        inherit: bool = False,
     ):
         self._strategy = strategy
+        self._judge = judge or (lambda question, candidate: Verdict())
         self._budget = budget
+        self._exact = exact or (lambda candidate: _usual(candidate, len(strategy.directions)))
         strategy.limit(partial(budget.allows, strategy.space))
+        strategy.foresee(self._look)
+        self._relatives = Relatives() if inherit else None
         self._window = window
         self.halving = halving or Halving((1,), 2, strategy.directions)
         self.ordered = ordered
@@ -184,12 +236,20 @@ class AskTell:
             genotype = self._strategy.ask(question)
         return self._place(question, genotype, told)
 
+    def _look(self, genotype: Genotype) -> Prospect | None:
+        candidate = self._budget.fit(self._strategy.space, genotype)
+        if candidate is None:
+            return None
+        digest = candidate.architecture.digest
+        return Prospect(digest, candidate.genotype, self._exact(candidate), candidate)
+
     def _place(self, question: int, genotype: dict[str, Leaf], told: Told) -> Answer:
         candidate = self._budget.fit(self._strategy.space, genotype)
         if candidate is None:
             self.barren += 1
             self._strategy.tell(question, None)
-            return Answer(question, genotype, "rejected", None, told=told)
+            verdict = Verdict(*self._budget.refusal(self._strategy.space, genotype))
+            return Answer(question, genotype, "rejected", None, told=told, verdict=verdict)
         known = self._by_digest.get(candidate.architecture.digest)
         if known is not None:
             self.barren += 1
@@ -197,12 +257,19 @@ class AskTell:
             if known.said is not None:
                 self._strategy.tell(question, known.said[0])
             return Answer(question, genotype, "duplicate", candidate, known.question, told)
+        verdict = self._judge(question, candidate)
+        if verdict.reason is not None:
+            self.barren += 1
+            self._strategy.tell(question, None)
+            return Answer(question, genotype, "rejected", candidate, told=told, verdict=verdict)
         self.barren = 0
         self.trials += 1
         self.steps += self.halving.cost(0)
-        self._trials[question] = self._by_digest[candidate.architecture.digest] = _Trial(question)
+        trial = _Trial(question, candidate.architecture if self._relatives else None)
+        self._trials[question] = self._by_digest[candidate.architecture.digest] = trial
         self._untold.append((question, 0))
-        return Answer(question, genotype, "trial", candidate, told=told)
+        parent = self._relatives.nearest(candidate.architecture) if self._relatives else None
+        return Answer(question, genotype, "trial", candidate, told=told, verdict=verdict, parent=parent)
 
     def _tell(self, question: int, rung: int, result: Result) -> None:
         found = result(question, rung)
@@ -216,6 +283,8 @@ class AskTell:
             return
         if rung < self.halving.top:
             self._resting[rung][question] = None
+        if self._relatives and (architecture := self._trials[question].architecture):
+            self._relatives.tell(question, architecture, rung)
         self._say(question, self.halving.expected(question))
 
     def _retell(self) -> None:
@@ -231,3 +300,7 @@ class AskTell:
         trial.said = (values,)
         for each in (question, *trial.followers):
             self._strategy.tell(each, values)
+
+
+def _usual(candidate: Candidate, objectives: int) -> tuple[float | None, ...]:
+    return (None, candidate.gmacs) if objectives == 2 else (None,) * objectives

@@ -26,9 +26,14 @@ from spaces.baselines import published
 from spaces.catalog import list_names
 from spaces.catalog.hdr import BUDGETS as BANDS
 from spaces.measurement import Convention
+from spaces.objectives import COSTS, DEFAULT, Limit, check_name, parse_limit
 from spaces.registry import UnknownNameError
 
+RUNGS = 4  # of a trial, unless something else is said
 RATIOS = (0.75, 0.5)  # of a network's GMACs, what it is pruned to unless something else is said
+
+
+AUTO = "tpe"  # what the strategy `auto` stands for; no other has been shown to need fewer steps
 
 
 class ConfigError(ValueError):
@@ -96,7 +101,7 @@ class TrainingSection(_Section):
     ema: float = Field(0.999, ge=0, lt=1)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     # How often a trial is scored and saved, or at which steps; with early stopping, where it may pause.
-    rungs: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], ...] = 4
+    rungs: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], ...] = RUNGS
 
     @field_validator("rungs", mode="before")
     @classmethod
@@ -108,8 +113,20 @@ class TrainingSection(_Section):
             raise ValueError("expected steps, such as 60,180,540, got none")
         return said
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fewer_rungs_of_few_steps(cls, said: Any) -> Any:
+        if isinstance(said, Mapping) and "rungs" not in said and isinstance(said.get("steps"), int):
+            return {**said, "rungs": max(1, min(RUNGS, said["steps"]))}
+        return said
+
     @model_validator(mode="after")
     def _within_steps(self) -> TrainingSection:
+        if isinstance(self.rungs, int) and self.rungs > self.steps:
+            raise ValueError(
+                f"expected no more rungs than the {self.steps} steps of a trial, got {self.rungs}: lower --rungs or "
+                "raise --steps"
+            )
         if isinstance(self.rungs, tuple) and max(self.rungs) > self.steps:
             raise ValueError(
                 f"expected rungs within the {self.steps} steps of a trial, got one at {max(self.rungs)}: lower it or "
@@ -154,6 +171,13 @@ class WorkersSection(_Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     ray_address: str | None = None
     retries: int = Field(2, ge=0)
+    hung_after: str = "30m"  # without progress; scoring large images on a CPU takes minutes
+
+    @field_validator("hung_after")
+    @classmethod
+    def _duration(cls, value: str) -> str:
+        seconds(value)
+        return value
 
 
 class StartSection(_Section):
@@ -234,9 +258,12 @@ class SearchConfig(_Section):
     """Everything that a study is a function of."""
 
     task: str = "sr-x4"
-    strategy: str = "tpe"
+    strategy: str = "auto"
     seed: int = Field(0, ge=0, le=2**31 - 1)
-    objective: str = ""  # the task's first
+    objective: str = ""  # what psnr means among the objectives; the task's first
+    objectives: tuple[str, ...] = DEFAULT  # by the names of ``spaces.objectives``
+    limits: tuple[str, ...] = ()  # such as ``latency<=30ms``
+    latency_on: Literal["cpu", "onnx", "cuda"] = "cpu"
     max_gmacs: float | None = Field(None, gt=0)
     gmacs: str | None = None
     convention: Convention = "exact"
@@ -245,8 +272,13 @@ class SearchConfig(_Section):
     train_steps: int | None = Field(None, ge=1)
     worker_hours: float | None = Field(None, gt=0)
     window: int = Field(8, ge=1)
+    repeats: int = Field(1, ge=1)  # trainings of each member of the front, from different seeds
     eta: float | None = Field(None, gt=1)  # early stopping: one in so many goes on from a rung
     ordered: bool = True  # results are told in the order of the trials, so that a seed is one sequence
+    inherit: bool = False  # new architectures start from the tensors of those most like them
+    filter: str | None = None  # PROXY:SHARE, ``search.screening``
+    supernet: Path | None = None  # of the filter, and of the warm start
+    warm_start: bool = False  # networks start from their weights in the supernet
     min_psnr: float | str | None = (
         None  # a number, or a published network's name: the fewest GMACs that reach it
     )
@@ -261,6 +293,29 @@ class SearchConfig(_Section):
     export: ExportSection = ExportSection()
     logging: LoggingSection = LoggingSection()
 
+    @field_validator("objectives", mode="before")
+    @classmethod
+    def _read_objectives(cls, said: Any) -> Any:
+        names = [part.strip() for part in said.split(",")] if isinstance(said, str) else said
+        if isinstance(names, list | tuple):
+            for name in names:
+                check_name(str(name))
+            if not names or len(set(names)) < len(names):
+                raise ValueError(f"expected different objectives, such as psnr,gmacs,latency, got {said!r}")
+        return names
+
+    @field_validator("limits", mode="before")
+    @classmethod
+    def _read_limits(cls, said: Any) -> Any:
+        texts = [said] if isinstance(said, str) else said
+        if not isinstance(texts, list | tuple):
+            raise ValueError("expected a list, as ['latency<=30ms', 'parameters<=500k']")
+        found = [parse_limit(str(text)) for text in texts]
+        names = [limit.name for limit in found]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"expected one limit on {twice[0]}, got {names.count(twice[0])}")
+        return [str(limit) for limit in found]
+
     @field_validator("min_psnr", mode="before")
     @classmethod
     def _quality(cls, value: Any) -> Any:
@@ -269,7 +324,7 @@ class SearchConfig(_Section):
             raise ValueError("expected a quality in dB or a published network's name")
         return value
 
-    @field_validator("min_psnr_weights")
+    @field_validator("min_psnr_weights", "supernet")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else value.absolute()
@@ -290,13 +345,27 @@ class SearchConfig(_Section):
 
     @model_validator(mode="after")
     def _budget(self) -> SearchConfig:
-        got = "neither" if self.gmacs is None else "both"
-        # A published network is a start without one.
-        if (self.max_gmacs is None) == (self.gmacs is None) and not (
-            self.start.baseline and got == "neither"
-        ):
+        limited = {limit.name for limit in self.parsed_limits}
+        said = [self.max_gmacs is not None, self.gmacs is not None, "gmacs" in limited]
+        if sum(said) > 1:
+            got = "--limit too" if said[2] else "both"
             raise ValueError(f"give the compute budget: either --max-gmacs G or --gmacs A:B, got {got}")
+        # A published network is a start without one, and another limit on what a network costs is one.
+        if not any(said) and not self.start.baseline and not limited - {"psnr", "ssim"}:
+            raise ValueError("give the compute budget: either --max-gmacs G or --gmacs A:B, got neither")
+        if "psnr" in limited and self.min_psnr is not None:
+            raise ValueError("expected one of min_psnr and a limit on psnr, got both")
         return self
+
+    @property
+    def parsed_limits(self) -> tuple[Limit, ...]:
+        """All of ``limits``."""
+        return tuple(map(parse_limit, self.limits))
+
+    @property
+    def cost_limits(self) -> tuple[Limit, ...]:
+        """Those on exact costs beside GMACs."""
+        return tuple(limit for limit in self.parsed_limits if limit.name in COSTS[1:])
 
     @model_validator(mode="after")
     def _early_stopping(self) -> SearchConfig:
@@ -317,7 +386,10 @@ class SearchConfig(_Section):
     @property
     def band(self) -> tuple[float, float | None]:
         """Lower (0 for none) and upper limit in GMACs; None for no upper one."""
-        return (0.0, self.max_gmacs) if self.gmacs is None else band(self.gmacs)
+        if self.gmacs is not None:
+            return band(self.gmacs)
+        limit = next((limit.bound for limit in self.parsed_limits if limit.name == "gmacs"), None)
+        return 0.0, self.max_gmacs or limit
 
     @property
     def seconds(self) -> float | None:
@@ -327,9 +399,9 @@ class SearchConfig(_Section):
 
 # What may differ when a study is resumed: how far and where, not what. Folders may have moved: digests tell.
 FOLDERS = ("train", "train_inputs", "validation", "validation_inputs", "test", "test_inputs")
-FILES = {*(f"data.{name}" for name in FOLDERS), "start.weights", "min_psnr_weights"}
+FILES = {*(f"data.{name}" for name in FOLDERS), "start.weights", "min_psnr_weights", "supernet"}
 # What later stages do is on record with each of their trials.
-RESUMABLE = {"trials", "time", "train_steps", "worker_hours", *FILES}
+RESUMABLE = {"trials", "time", "train_steps", "worker_hours", "repeats", *FILES}
 RESUMABLE_SECTIONS = ("workers.", "prune.", "distil.", "export.", "logging.")
 
 
@@ -410,6 +482,7 @@ def _with_task_defaults(config: SearchConfig) -> SearchConfig:
     return config.model_copy(
         update={
             "objective": objective,
+            "strategy": AUTO if config.strategy == "auto" else config.strategy,
             "space": space.model_copy(update={"name": space.name or task.space}),
             "training": training.model_copy(
                 update={"patch": training.patch or task.patch, "losses": training.losses or task.losses}
@@ -439,6 +512,8 @@ def _continued(study: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, A
     have = {key: value for key, value in _flat(study).items() if value is not None and key not in limits}
     if said.get("training.precision") == "auto":  # resolved when the study was made
         said = {key: value for key, value in said.items() if key != "training.precision"}
+    if said.get("strategy") == "auto":
+        said = {key: value for key, value in said.items() if key != "strategy"}
     return {**have, **said}
 
 

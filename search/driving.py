@@ -10,6 +10,7 @@ from types import FrameType
 from rich.console import Console
 
 from evaluators.trial import evaluate
+from results.durations import seconds
 from search.ray_workers import MEBIBYTE, Resources, Workers
 from search.setup import Bench
 
@@ -25,6 +26,8 @@ def workers(bench: Bench, console: Console) -> Iterator[Workers]:
         Resources(section.cpus, section.gpus, section.number),
         address=section.ray_address,
         object_store_bytes=256 * MEBIBYTE + 5 * _bytes(bench) // 4,
+        silence_s=seconds(section.hung_after),
+        tell=lambda text: console.print(f"note: {text}", style="yellow", markup=False, soft_wrap=True),
     )
     try:
         yield pool

@@ -9,16 +9,19 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from evaluators.trial import Job
+from results.repeats import is_repeat
 from results.schema import Trial
-from results.store import Store
+from results.store import Store, StoreError
 from search.asktell import Answer, AskTell, Promotion, Told
 from search.execution import Execution, Observer, cost_measurements
+from search.inheritance import heir
 from search.pool import Pool
 from search.strategies import ReplayError
 from spaces.measurement import Measurement
+from spaces.objectives import Objective
 from spaces.task import Task
 
 Stop = Literal["trials", "steps", "time", "worker_hours", "interrupted", "exhausted"]
@@ -52,10 +55,10 @@ class Search:
         asktell: Replays the study's questions first, if there are any.
         job: Makes the job of a trial's whole training: (trial, checkpoint, seconds spent before it). Its rungs are at
             least those of the asktell's ladder, if that has several.
-        objective: Key (name, protocol) of the quality that the strategy maximises; the second objective is
-            the cost in GMACs, minimised.
+        objectives: What the strategy was told to go for, in its order.
         folder: For checkpoints and weights.
         retries: Times that a trial is tried again after its worker was lost.
+        batches: Ask only while nothing runs, so that what the judge times isn't disturbed. The sequence is the same.
     """
 
     def __init__(
@@ -67,17 +70,19 @@ class Search:
         job: Callable[[Trial, bytes | None, float], Job],
         *,
         task: Task,
-        objective: tuple[str, str],
+        objectives: Sequence[Objective],
         folder: Path,
         limits: Limits,
         retries: int = 2,
         observer: Observer | None = None,
+        batches: bool = False,
     ):
         self._store = store
         self._study = study_id
         self._asktell = asktell
         self._task = task
-        self._objective = objective
+        self._objectives = tuple(objectives)
+        self._batches = batches
         self._limits = limits
         self._observer = observer
         self._job = job
@@ -90,12 +95,13 @@ class Search:
         self._by_question: dict[int, Trial] = {}
         self._question_of: dict[int, int] = {}
         self._rung: dict[int, int] = {}
-        self._gmacs: dict[int, float] = {}
+        self._fixed: dict[int, tuple[Measurement, ...]] = {}  # of each trial, known before any training
         self._replayed = len(store.asks(study_id))
-        self._scores: dict[tuple[int, int], float] = {}
+        self._scores: dict[tuple[int, int], tuple[Measurement, ...]] = {}
         if self._halving.top or limits.worker_hours is not None:
             self._read_rungs()
-        self._known = {t.digest: t for t in store.trials(study_id, stages=["search"])}
+        searched = store.trials(study_id, stages=["search"])
+        self._known = {trial.digest: trial for trial in searched if not is_repeat(trial)}
         self._interrupted = False
         self._deadline: float | None = None
 
@@ -158,6 +164,8 @@ class Search:
 
     def _ask_and_tell(self) -> bool:
         """Ask and tell what can be now; False if it was left for a moment to look after the workers."""
+        if self._batches and self.tally.running:
+            return True
         begun = started = time.perf_counter()
         for found in self._asktell.advance(self._result, self._limits.trials, self._limits.steps):
             now = time.perf_counter()
@@ -167,6 +175,8 @@ class Search:
                 self._take_to(found.question, found.rung)
             else:
                 self._record(found)
+            if not self._batches:  # the first need not wait for the whole window
+                self._execution.start()
             if self._stop() is not None or now - begun > LONGEST_ABSENCE_S:
                 return False
             started = time.perf_counter()
@@ -182,9 +192,9 @@ class Search:
         """The result of an earlier run of the study, as ``_result``."""
         trial = self._by_question[question]
         if rung == self._halving.top and trial.state == "complete":
-            return (self._objectives(trial.id, trial.measurements),)
+            return (self._objective_values(trial.id, trial.measurements),)
         if (trial.id, rung) in self._scores:
-            return ((self._scores[trial.id, rung], self._gmacs[trial.id]),)
+            return (self._objective_values(trial.id, self._scores[trial.id, rung]),)
         return (None,) if trial.state == "failed" else None
 
     def _record(self, answer: Answer) -> None:
@@ -192,9 +202,10 @@ class Search:
         is_new = answer.question >= self._replayed
         told = None if self._asktell.ordered else answer.told
         if answer.outcome == "rejected":
-            self.tally.rejected += 1
+            verdict = answer.verdict
+            self.tally.reject(verdict.by)
             if is_new:
-                reason = "no width of the space brings it within the budget"
+                reason = verdict.reason or "no width of the space brings it within the budget"
                 self._store.record_ask(
                     self._study, answer.question, answer.genotype, "rejected", reason=reason, told=told
                 )
@@ -225,7 +236,8 @@ class Search:
                 told=told,
                 architecture_json=architecture.to_json(),
                 digest=architecture.digest,
-                measurements=cost_measurements(cost, self._task),
+                origin=self._heritage(answer),
+                measurements=(*cost_measurements(cost, self._task), *answer.verdict.measured),
             )
         elif architecture.digest in self._known:
             trial = self._known[architecture.digest]
@@ -236,13 +248,19 @@ class Search:
             )
         self._by_question[answer.question] = trial
         self._question_of[trial.id] = answer.question
-        self._gmacs[trial.id] = answer.candidate.gmacs
+        self._fixed[trial.id] = trial.measurements
         self.tally.complete += trial.state == "complete"
         self.tally.failed += trial.state == "failed"
         self.tally.paused += trial.state == "paused"
         if self._observer and trial.state == "complete":
-            self._observer.adopted(self._objectives(trial.id, trial.measurements))
+            self._observer.adopted(self._objective_values(trial.id, trial.measurements))
         self._take_to(answer.question, 0)
+
+    def _heritage(self, answer: Answer) -> dict[str, Any] | None:
+        if answer.parent is None:
+            return None
+        question, rung = answer.parent
+        return heir(self._by_question[question], self._halving.steps[rung])
 
     def _take_to(self, question: int, rung: int) -> None:
         """Put the trial in the queue, to be trained to a rung, unless it was there in an earlier run."""
@@ -266,20 +284,23 @@ class Search:
         for each in self._store.rungs(self._study):
             spent[each.trial_id] = each.seconds
             if each.step in rungs:
-                quality = next(m.value for m in each.measurements if m.key == self._objective)
-                self._scores[each.trial_id, rungs[each.step]] = quality
+                self._scores[each.trial_id, rungs[each.step]] = each.measurements
         self.tally.worker_seconds = sum(spent.values())
         if self._halving.top:
+            # Their driver was killed; a trial of the ladder may not be chosen to go on again.
             for trial in self._store.trials(self._study, states=["running"], stages=["search"]):
-                if trial.id in spent:  # its driver was killed; it may not be chosen to go on again
+                if trial.id in spent and not is_repeat(trial):
                     self._store.pause_trial(trial.id)
 
-    def _objectives(self, trial_id: int, measurements: Sequence[Measurement]) -> tuple[float, float]:
-        quality = next(m.value for m in measurements if m.key == self._objective)
-        return quality, self._gmacs[trial_id]
+    def _objective_values(self, trial_id: int, measurements: Sequence[Measurement]) -> tuple[float, ...]:
+        known = (*measurements, *self._fixed[trial_id])
+        values = tuple(each.find(known) for each in self._objectives)
+        if missing := [o.name for o, value in zip(self._objectives, values, strict=True) if value is None]:
+            raise StoreError(f"trial {trial_id} has no {', '.join(missing)} as the study measures it")
+        return values  # type: ignore[return-value]
 
     def _settled(self, trial: Trial, measurements: Sequence[Measurement] | None, reason: str | None) -> None:
-        values = None if measurements is None else self._objectives(trial.id, measurements)
+        values = None if measurements is None else self._objective_values(trial.id, measurements)
         rung = self._rung[trial.id]
         self._values[self._question_of[trial.id], rung] = (values,)
         if self._observer is None:

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from evaluators.trial import Advanced, Failed, Finished, Job, Paused, RungReached
 from results.schema import Artifact, Trial
 from results.store import Store
+from search.inheritance import start_path
 from search.pool import Ended, Lost, Pool, Raised
 from spaces.cost import CONVENTIONS, Cost
 from spaces.measurement import Measurement
@@ -50,6 +51,7 @@ class Tally:
     failed: int = 0
     paused: int = 0
     rejected: int = 0
+    turned_away: dict[str, int] = field(default_factory=dict)
     duplicates: int = 0
     repaired: int = 0
     retried: int = 0
@@ -57,6 +59,12 @@ class Tally:
     steps: int = 0
     worker_seconds: float = 0.0
     running: dict[int, Running] = field(default_factory=dict)
+
+    def reject(self, by: str) -> None:
+        """Count a candidate that was turned away for free: by the budget, or by who ``by`` names."""
+        self.rejected += not by
+        if by:
+            self.turned_away[by] = self.turned_away.get(by, 0) + 1
 
     @property
     def worker_hours(self) -> float:
@@ -141,7 +149,7 @@ class Execution:
             self._start(self._waiting.popleft())
 
     def handle(self, timeout_s: float) -> None:
-        """Record what has happened, waiting up to ``timeout_s`` for it.
+        """Record what has happened, waiting up to ``timeout_s`` for it; workers that it frees get what waits at once.
 
         Raises:
             StoreError: if the store can't be written.
@@ -151,6 +159,7 @@ class Execution:
             # A settled trial's stream still says that it ended.
             if (running := self.tally.running.get(trial_id)) is not None:
                 self._handle(running, event)
+        self.start()
 
     def settle_suspects(self) -> bool:
         """Fail the trials that raised while no other had succeeded; False if there are none."""
@@ -236,6 +245,8 @@ class Execution:
             # The checkpoint first: a rung on record has one.
             path = self._checkpoint_path(trial, event.step)
             write_atomically(path, event.checkpoint)
+            if event.weights:
+                write_atomically(start_path(self._folder, trial.number, event.step), event.weights)
             try:
                 self._store.add_rung(trial.id, event.step, event.loss, event.seconds, event.measurements)
             except ValueError as error:  # a score that isn't finite

@@ -1,8 +1,9 @@
 """A study written into an Optuna storage, so that optuna-dashboard and Optuna's own analyses open it.
 
-Objectives are (GMACs, quality). What isn't on our front for another reason than dominance, because it costs more than
-the budget or doesn't beat the trivial method, breaks a constraint there: ``best_trials`` are our front's members
-within the budget.
+Objectives are (GMACs, quality), or the study's own. What isn't on our front for another reason than dominance, because
+it costs more than the budget, is beyond a limit, doesn't beat the trivial method or repeats another trial's training,
+breaks a constraint there: ``best_trials`` are our front's members within the budget. Of several trainings the first has
+the means.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from results.migrations import VERSION_TABLE
+from results.front import Point
 from results.overview import GIGA, Overview, cost_key, goal_text, overview, value
 from results.schema import Rung, Trial
 from results.store import Store
@@ -156,12 +158,13 @@ def _new_study(storage: BaseStorage, found: Overview, *, replace: bool) -> optun
             )
         optuna.delete_study(study_name=name, storage=storage)
     quality = found.front.quality
-    falls = quality is not None and quality.direction == "min"
-    directions = [StudyDirection.MINIMIZE, StudyDirection.MINIMIZE if falls else StudyDirection.MAXIMIZE]
+    said = [each.direction for each in found.objectives] or ["min", "max" if quality is None else quality.direction]
+    directions = [StudyDirection.MINIMIZE if each == "min" else StudyDirection.MAXIMIZE for each in said]
+    headings = [each.heading for each in found.objectives]
     study = optuna.create_study(storage=storage, study_name=name, directions=directions)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.set_metric_names([f"GMACs ({cost_key(found.study)[1]})", metric])
+        study.set_metric_names(headings or [f"GMACs ({cost_key(found.study)[1]})", metric])
     plain = {
         "task": found.study.task,
         "strategy": found.study.strategy,
@@ -186,7 +189,10 @@ def _trials(found: Overview, rungs: Sequence[Rung]) -> list[FrozenTrial]:
                 curves.setdefault(rung.trial_id, []).append((rung.step, each.value))
     distributions = {name: _distribution(values) for name, values in found.study.space.items()}
     ended = [trial for trial in found.trials if trial.state in STATES]
-    return [_frozen(found, trial, distributions, curves.get(trial.id, [])) for trial in ended]
+    points = {point.id: point for point in found.front.points}
+    return [
+        _frozen(found, trial, points.get(trial.id), distributions, curves.get(trial.id, [])) for trial in ended
+    ]
 
 
 def _distribution(values: Sequence[int | str]) -> BaseDistribution:
@@ -201,15 +207,14 @@ def _distribution(values: Sequence[int | str]) -> BaseDistribution:
 def _frozen(
     found: Overview,
     trial: Trial,
+    point: Point | None,
     distributions: dict[str, BaseDistribution],
     curve: Sequence[tuple[int, float]],
 ) -> FrozenTrial:
     genes = trial.genotype or {}
-    cost = value(trial.measurements, *cost_key(found.study))
-    quality = value(trial.measurements, *found.study.data["objective"])
-    state, values = STATES[trial.state], None
-    if state == TrialState.COMPLETE and cost and quality is not None:
-        values = [cost / GIGA, quality]
+    state, values = STATES[trial.state], _values(found, trial, point)
+    if values is None:  # Optuna knows no complete trial that lacks an objective
+        state = TrialState.FAIL
     made = optuna.create_trial(
         state=state,
         values=values,
@@ -220,8 +225,22 @@ def _frozen(
     made.datetime_start = _local(trial.started_at or trial.created_at)
     made.datetime_complete = _local(trial.finished_at or trial.started_at or trial.created_at)
     if values is not None:
-        _constrain(made, found, *values)
+        _constrain(made, found, trial, point)
     return made
+
+
+def _values(found: Overview, trial: Trial, point: Point | None) -> list[float] | None:
+    """Of a complete trial, those of its point on our front's axes; of a repeat, which has none, its own."""
+    if trial.state != "complete":
+        return None
+    if point is not None:
+        return list(point.values) or [point.cost / GIGA, point.quality]
+    if found.objectives:
+        values = [each.find(trial.measurements) for each in found.objectives]
+    else:
+        cost = value(trial.measurements, *cost_key(found.study))
+        values = [cost and cost / GIGA, value(trial.measurements, *found.study.data["objective"])]
+    return None if None in values else values  # type: ignore[return-value]
 
 
 def _attributes(found: Overview, trial: Trial, curve: Sequence[tuple[int, float]]) -> dict[str, Any]:
@@ -241,10 +260,18 @@ def _attributes(found: Overview, trial: Trial, curve: Sequence[tuple[int, float]
     return {key: each for key, each in said.items() if each not in (None, [])} | measured
 
 
-def _constrain(made: FrozenTrial, found: Overview, gmacs: float, quality: float) -> None:
-    high = found.budget[1]
+def _constrain(made: FrozenTrial, found: Overview, trial: Trial, point: Point | None) -> None:
+    if point is None:  # a repeat: its values are in those of its first training
+        made.set_constraint("repeats another trial", 1.0)
+        return
+    high, quality = found.budget[1], point.quality
     if high is not None:
-        made.set_constraint("GMACs over the budget", gmacs - high)
+        made.set_constraint("GMACs over the budget", point.cost / GIGA - high)
+    measured = found.distinct[trial.id].measurements
+    for each, limit in found.limits:
+        reached, side = each.find(measured), 1.0 if each.direction == "min" else -1.0
+        beyond = 1.0 if reached is None else side * (reached - limit.bound)
+        made.set_constraint(f"beyond {limit}", beyond)
     front = found.front
     if front.quality is not None and front.worthless < len(front.points):
         sign = 1.0 if front.quality.direction == "max" else -1.0

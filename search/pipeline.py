@@ -12,17 +12,20 @@ from rich.console import Console
 
 from evaluators.importance import CRITERIA
 from evaluators.recipe import Recipe
-from results.front import front_of
-from results.overview import Overview, cost_key, floor_of, overview
+from results.front import Point, front_of
+from results.overview import Overview, cost_key, floor_of, limits_of, objectives_of, overview
+from results.repeats import averaged
 from results.schema import Stage, StudyState, Trial
 from search.config import ConfigError, SearchConfig, resolve
 from search.handing_over import present
 from search.int8 import export_int8
+from search.repeat import repeat_front
 from search.run import search
 from search.stage_tables import stage_table
 from search.stages import InterruptedStage, Order, Plan, Stages, prune_all, read_recipe, recipe_of
 from search.studies import Opened, Place, introduce, open_study
 from search.teachers import Teacher, find_teacher, trial_teacher
+from spaces.objectives import QUALITIES
 from spaces.registry import UnknownNameError
 
 LATER: tuple[Stage, ...] = ("prune", "finetune", "distil")
@@ -122,8 +125,10 @@ def run_stages(opened: Opened) -> None:
     if config.start.baseline and config.start.weights is not None:
         stages.publish(config.start.baseline, config.start.weights)
     # A search that was ended by its time isn't taken up again once it was built upon.
-    elif not opened.store.trials(opened.study.id, stages=LATER) and search(opened) == "interrupted":
-        raise InterruptedStage
+    elif not opened.store.trials(opened.study.id, stages=LATER):
+        if search(opened) == "interrupted":
+            raise InterruptedStage
+        repeat_front(opened, config.repeats)
     members = choose_members(opened, config.prune.members)
     wanted = _ladder(stages, members)
     if not wanted:
@@ -167,21 +172,40 @@ def _recipes(stages: Stages) -> tuple[Recipe, Recipe | None]:
 
 
 def choose_members(opened: Opened, count: int) -> list[Trial]:
-    """The trials to prune: of the front before any pruning those with the highest quality.
+    """The trials to prune: of the front before any pruning, over the study's objectives, those with the highest quality.
 
     Where the fewest GMACs are looked for, first the cheapest that reach the quality: pruning them goes further down.
+    What is below a limit on quality comes last. Limits on costs rule nothing out, as pruning lowers costs.
     """
     study, store = opened.study, opened.store
     trials = store.trials(study.id, stages=["published", "search"], states=["complete"])
+    own, trials_of_one = objectives_of(study), averaged(trials, opened.bench.objective)
     front = front_of(
-        trials, cost=cost_key(study), quality=opened.bench.objective, trivial=opened.bench.trivial
+        trials_of_one,
+        cost=cost_key(study),
+        quality=opened.bench.objective,
+        trivial=opened.bench.trivial,
+        objectives=own,
     )
-    by_id = {trial.id: trial for trial in trials}
+
+    def quality(point: Point) -> float:
+        goals = (v for each, v in zip(own, point.values, strict=True) if each.name in QUALITIES)
+        return next(goals, point.quality)
+
+    means = {trial.id: trial.measurements for trial in trials_of_one}
+    floors = [(each, limit) for each, limit in limits_of(study) if each.name in QUALITIES]
+
+    def meets(point: Point) -> bool:
+        found = [(each.find(means[point.id]), limit) for each, limit in floors]
+        return all(value is not None and limit.met(value) for value, limit in found)
+
     members = list(front.members)
-    chosen = members[::-1]
+    chosen = sorted(members[::-1], key=quality, reverse=True)
     if (floor := floor_of(study)) is not None:
         reached = [point for point in members if point.quality >= floor[1]]
         chosen = reached + [point for point in chosen if point not in reached]
+    chosen.sort(key=meets, reverse=True)
+    by_id = {trial.id: trial for trial in trials}
     return [by_id[point.id] for point in chosen[:count]]
 
 

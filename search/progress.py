@@ -16,22 +16,34 @@ from results.schema import Trial
 from search.engine import UNLIMITED, Limits
 from search.execution import Tally
 from spaces.architecture import Architecture
+from spaces.objectives import Objective
 
 
 class TerminalProgress:
     """Shows results, budget spent, running trials and the front's hypervolume.
 
     Args:
-        reference: (GMACs, dB) that hypervolume is measured from.
+        objectives: What the values that it is told are of.
+        worst: Of each, what hypervolume is measured from; None for the worst seen.
+        trivial: The trivial method's PSNR.
     """
 
-    def __init__(self, console: Console, limits: Limits, reference: tuple[float, float]):
+    def __init__(
+        self,
+        console: Console,
+        limits: Limits,
+        objectives: Sequence[Objective],
+        worst: Sequence[float | None],
+        trivial: float,
+    ):
         self._console = console
         self._limits = limits
-        self._reference = reference
+        self._objectives = tuple(objectives)
+        self._worst = tuple(worst)
+        self._trivial = trivial
         self._started = time.monotonic()
         self._tally = Tally()
-        self._values: list[tuple[float, float]] = []
+        self._values: list[Sequence[float]] = []
         self._live = Live(console=console, refresh_per_second=4, get_renderable=self._view, transient=True)
 
     def __enter__(self) -> TerminalProgress:
@@ -42,6 +54,8 @@ class TerminalProgress:
     def __exit__(self, *_: object) -> None:
         if self._live.is_started:
             self._live.stop()
+        if self._tally.trials:
+            self._console.print(self._summary(), soft_wrap=True)
 
     def changed(self, tally: Tally) -> None:
         """Remember where the run stands; the display refreshes itself."""
@@ -49,13 +63,11 @@ class TerminalProgress:
 
     def adopted(self, values: Sequence[float]) -> None:
         """A trial that was complete before this run counts for the hypervolume."""
-        psnr, gmacs = values
-        self._values.append((gmacs, psnr))
+        self._values.append(values)
 
     def paused(self, trial: Trial, values: Sequence[float], step: int) -> None:
         """Say what a trial came to at a rung; it doesn't count for the hypervolume."""
-        psnr, gmacs = values
-        line = f"trial {trial.number:>3}  {psnr:6.2f} dB at step {step}  {gmacs:8.3f} GMACs  {_label(trial)}"
+        line = f"trial {trial.number:>3}  {self._said(values, f' at step {step}')}  {_label(trial)}"
         self._console.print(Text(line, style="dim"), soft_wrap=True)
 
     def finished(self, trial: Trial, values: Sequence[float] | None, reason: str | None) -> None:
@@ -64,10 +76,8 @@ class TerminalProgress:
         if values is None:
             line = Text(f"trial {trial.number:>3}  failed  {label}: {reason}", style="red")
         else:
-            psnr, gmacs = values
-            self._values.append((gmacs, psnr))
-            gain = psnr - self._reference[1]
-            line = Text(f"trial {trial.number:>3}  {psnr:6.2f} dB ({gain:+.2f})  {gmacs:8.3f} GMACs  {label}")
+            self._values.append(values)
+            line = Text(f"trial {trial.number:>3}  {self._said(values)}  {label}")
         self._console.print(line, soft_wrap=True)  # above the live part, if there is one
 
     def _view(self) -> RenderableType:
@@ -92,13 +102,14 @@ class TerminalProgress:
             parts.append(f"{tally.paused} of them paused, {tally.complete} complete")
         if tally.trials:  # of a search: nothing else asks questions
             parts.append(f"{tally.rejected} over budget, {tally.duplicates} repeats turned away for free")
+        parts += [f"{n} turned away by {by}, free" for by, n in tally.turned_away.items()]
         if tally.repaired:
             parts.append(f"{tally.repaired} repaired")
         if tally.retried:
             parts.append(f"{tally.retried} retried")
         if tally.failed:
             parts.append(f"{tally.failed} failed")
-        parts.append(f"hypervolume {self._hypervolume():.3f}")
+        parts.append(f"hypervolume {self._hypervolume():.4g}")
         return Text("  ".join(parts), style="bold")
 
     def _running(self) -> RenderableType:
@@ -114,8 +125,32 @@ class TerminalProgress:
             )
         return table
 
+    def _said(self, values: Sequence[float], after: str = "") -> str:
+        """The values in words; what is said after PSNR is its gain over the trivial method, unless given."""
+        parts = []
+        for each, value in zip(self._objectives, values, strict=True):
+            if each.name == "psnr":
+                parts.append(f"{value:6.2f} dB" + (after or f" ({value - self._trivial:+.2f})"))
+            elif each.name == "gmacs":
+                parts.append(f"{value:8.3f} GMACs")
+            elif each.name == "ssim":
+                parts.append(f"SSIM {value:.4f}")
+            else:
+                parts.append(f"{value:9,.4g} {each.kind.unit or each.name}")
+        return "  ".join(
+            parts if "psnr" in {each.name for each in self._objectives} else [*parts, after.strip()]
+        )
+
     def _hypervolume(self) -> float:
-        return hypervolume(self._values, ("min", "max"), self._reference) if self._values else 0.0
+        if not self._values:
+            return 0.0
+        directions = [each.direction for each in self._objectives]
+        seen = [
+            max(column) if direction == "min" else min(column)
+            for column, direction in zip(zip(*self._values, strict=True), directions, strict=True)
+        ]
+        corner = [last if bound is None else bound for bound, last in zip(self._worst, seen, strict=True)]
+        return hypervolume(self._values, directions, corner)
 
 
 def _label(trial: Trial) -> str:

@@ -1,19 +1,29 @@
 """Evaluations on Ray: on this machine, or on a cluster by its address.
 
-The only file that imports ray. A trial runs as one Ray task that streams its events; what it needs of the
-data is put into Ray's object store once and read there without copies.
+The only file that imports ray. A trial runs as one Ray task that streams its events; the data is put into Ray's
+object store once, goes to each node once, and is read there without copies. Nodes are met when connecting and while
+trials run: those that have other versions than the driver get none.
 """
 
 from __future__ import annotations
 
+import hashlib
+import importlib.metadata
+import importlib.util
 import logging
 import os
+import pickle
+import platform
 import socket
-from collections import deque
-from collections.abc import Callable, Iterator
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from math import ceil
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlparse
 
@@ -22,17 +32,23 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
 import ray.exceptions
+from ray._private.services import canonicalize_bootstrap_address
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search.pool import Ended, Lost, Raised
 
 JobT = TypeVar("JobT")
 DataT = TypeVar("DataT")
 
-CONNECT_TIMEOUT_S = 5.0
+CONNECT_TIMEOUT_S = 3.0
+MEET_EVERY_S = 5.0  # a look at which nodes there are: 0.2 ms
+ANSWER_TIMEOUT_S = 60.0  # a node's, about its versions: a Python process has to start
 MEBIBYTE = 2**20
 KEPT_STREAMS = 64
 # Of a Ray on this machine: where other work starves it, a late answer isn't a dead node, whose objects are lost.
 PATIENCE = {"health_check_timeout_ms": 60_000, "health_check_failure_threshold": 20}
+HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))  # and no settings
+HTTP2_SETTINGS = 4  # the type of the frame that every HTTP/2 server, and so gRPC, answers with
 
 
 class ClusterError(ValueError):
@@ -45,12 +61,30 @@ class Resources:
 
     Attributes:
         cpus, gpus: Per trial; fractions of a GPU share it.
-        workers: Trials at a time; None for as many as the machine or cluster has room for.
+        workers: Trials at a time; None for as many as the machine or cluster has room for. A cluster is given so many
+            even if it has less room: the rest wait, and are what makes an autoscaler add nodes.
     """
 
     cpus: float = 1.0
     gpus: float = 0.0
     workers: int | None = None
+
+    def room(self, have: Mapping[str, float]) -> int:
+        """Trials that fit on one node at a time; a fraction of a GPU can't be of two."""
+        cpus = int(have.get("CPU", 0) / self.cpus)
+        gpus = int(have.get("GPU", 0))
+        if self.gpus == 0:
+            return cpus
+        return min(cpus, gpus * int(1 / self.gpus) if self.gpus <= 1 else int(gpus / self.gpus))
+
+
+@dataclass
+class _Run:
+    """A submitted evaluation; ``heard`` is when its worker last said anything, None while it waits for one."""
+
+    key: int
+    job: bytes
+    heard: float | None = None
 
 
 class Workers(Generic[JobT, DataT]):
@@ -60,8 +94,10 @@ class Workers(Generic[JobT, DataT]):
         evaluate: Generator function of a job and the data; imported by the workers.
         data: Shared by all jobs.
         address: Of a running Ray cluster; None or ``local`` starts Ray on this machine.
+        silence_s: An evaluation that yields nothing for so long hangs: its process is killed, and it counts as lost.
+        tell: Told of nodes that come, go or are refused.
 
-    Raises: ClusterError: if the cluster can't be reached or hasn't what a trial needs.
+    Raises: ClusterError: if the cluster can't be reached, hasn't what a trial needs, or has a node with other versions.
     """
 
     def __init__(
@@ -72,17 +108,30 @@ class Workers(Generic[JobT, DataT]):
         *,
         address: str | None = None,
         object_store_bytes: int = 512 * MEBIBYTE,
+        silence_s: float | None = None,
+        tell: Callable[[str], None] = lambda text: None,
     ):
+        if resources.gpus > 1 and not float(resources.gpus).is_integer():
+            raise ClusterError(
+                f"a trial gets a fraction of one GPU, or whole ones: expected up to 1, 2, ..., got {resources.gpus:g}"
+            )
+        self._resources = resources
+        self._silence_s = silence_s
+        self._tell = tell
+        self._local = address in (None, "local")
+        self._rooms: dict[str, int] = {}
+        self._names: dict[str, str] = {}
+        self._refused: set[str] = set()
+        self._met = 0.0
         self._connect(resources, address, object_store_bytes)
         try:
-            self.capacity = self._capacity(resources)
-        except ClusterError:
+            self._meet(first=True)
+        except BaseException:
             ray.shutdown()
             raise
-        self._data = ray.put(data)
-        self._evaluate = ray.put(evaluate)
-        self._remote = _stream.options(num_cpus=resources.cpus, num_gpus=resources.gpus, max_retries=0)
-        self._running: dict[Any, int] = {}
+        # In lists, so that a task says where it runs before it fetches and unpickles them.
+        self._shared = [ray.put(evaluate), ray.put(data)]
+        self._running: dict[Any, _Run] = {}
         # Ray aborts the process if a stream is dropped between its end and Ray's own note that the task is done.
         self._ended: deque[Any] = deque(maxlen=KEPT_STREAMS)
 
@@ -101,44 +150,113 @@ class Workers(Generic[JobT, DataT]):
                 **quiet,
             )
             return
-        check_reachable(address)
         try:
-            ray.init(address=address, **quiet)
+            ray.init(address=check_reachable(address), **quiet)
         except (ConnectionError, RuntimeError, ValueError) as error:
+            if isinstance(error, ClusterError):
+                raise
             raise ClusterError(f"Ray at '{address}' refused the connection: {_first_line(error)}") from error
 
-    @staticmethod
-    def _capacity(resources: Resources) -> int:
-        have = ray.cluster_resources()
-        rooms = [
-            int(have.get(kind, 0) / need)
-            for kind, need in (("CPU", resources.cpus), ("GPU", resources.gpus))
-            if need > 0
-        ]
-        room = min(rooms, default=1)
-        if room < 1:
-            raise ClusterError(
-                f"a trial needs {resources.cpus:g} CPUs and {resources.gpus:g} GPUs, but Ray has "
-                f"{have.get('CPU', 0):g} CPUs and {have.get('GPU', 0):g} GPUs. Lower --cpus or --gpus."
-            )
-        return room if resources.workers is None else min(room, resources.workers)
+    # Nodes
+
+    @property
+    def capacity(self) -> int:
+        """Trials at a time."""
+        room = sum(self._rooms.values())
+        if self._resources.workers is None:
+            return room
+        return min(room, self._resources.workers) if self._local else self._resources.workers
 
     @property
     def free(self) -> int:
         """Trials that can start now."""
-        return self.capacity - len(self._running)
+        return max(0, self.capacity - len(self._running))
+
+    def _meet(self, *, first: bool = False) -> None:
+        """Take note of nodes that came or went.
+
+        Raises: ClusterError: if it is the first time, and none has room for a trial or one has other versions.
+        """
+        self._met = time.monotonic()
+        alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
+        for gone in self._rooms.keys() - alive.keys():
+            del self._rooms[gone]
+            self._tell(f"node {self._names[gone]} is lost; its trials go on elsewhere from their last rung")
+        new = {
+            name: self._resources.room(node["Resources"])
+            for name, node in alive.items()
+            if name not in self._rooms and name not in self._refused
+        }
+        new = {name: room for name, room in new.items() if room}
+        if first and not new:
+            raise ClusterError(self._no_room([node["Resources"] for node in alive.values()]))
+        if not new:
+            return
+        self._names |= {name: alive[name]["NodeManagerAddress"] for name in new}
+        wrong = {} if self._local else _differing(new)
+        if first and wrong:
+            said = "; ".join(f"node {self._names[name]} {what}" for name, what in sorted(wrong.items()))
+            raise ClusterError(f"{said}. Install the driver's versions on every node.")
+        for name, what in wrong.items():
+            self._refused.add(name)
+            self._tell(f"node {self._names[name]} {what}: it gets no trials")
+        for name in new.keys() - wrong.keys():
+            self._rooms[name] = new[name]
+            if not first:
+                self._tell(f"node {self._names[name]} is new, with room for {new[name]} trials")
+
+    def _no_room(self, nodes: Iterable[Mapping[str, float]]) -> str:
+        sizes = Counter(f"{have.get('CPU', 0):g} CPUs and {have.get('GPU', 0):g} GPUs" for have in nodes)
+        have = ", ".join(f"{n} node{'s' * (n > 1)} with {size}" for size, n in sizes.items())
+        return (
+            f"a trial needs {self._resources.cpus:g} CPUs and {self._resources.gpus:g} GPUs, but Ray has {have}, "
+            f"and it has to fit on one node. Lower --cpus or --gpus."
+        )
+
+    # Trials
 
     def start(self, key: int, job: JobT) -> None:
         """Run a job; its events come with ``key``."""
-        self._running[self._remote.remote(self._evaluate, job, self._data)] = key
+        self._submit(key, ray.cloudpickle.dumps(job))
+
+    def _submit(self, key: int, job: bytes) -> None:
+        options: dict[str, Any] = {"num_cpus": self._resources.cpus, "num_gpus": self._resources.gpus}
+        if self._refused:
+            options["label_selector"] = {"ray.io/node-id": f"!in({','.join(sorted(self._refused))})"}
+        self._running[_stream.options(**options).remote(self._shared, job)] = _Run(key, job)
 
     def events(self, timeout_s: float) -> Iterator[tuple[int, Any]]:
         """(key, event) of what has happened, waiting up to ``timeout_s`` for the first.
 
         After an evaluation's own events comes one of ``Ended``, ``Raised`` and ``Lost``.
         """
+        if not self._local and time.monotonic() - self._met > MEET_EVERY_S:
+            self._meet()
         if not self._running:
+            if not self.capacity:  # until a node comes
+                time.sleep(timeout_s)
             return
+        for stream in chain(self._ready(timeout_s), self._again()):
+            run = self._running[stream]
+            waited, event = run.heard is None, self._next(stream)
+            run.heard = time.monotonic()
+            if isinstance(event, Ended | Raised | Lost):
+                self._drop(stream)
+            elif waited:
+                self._taken(stream, run, node=event)
+                continue
+            yield run.key, event
+        for stream, run in list(self._running.items()):
+            if self._silence_s and run.heard and time.monotonic() - run.heard > self._silence_s:
+                self._kill(stream)
+                yield run.key, Lost(f"no progress for {self._silence_s / 60:g} minutes: killed")
+
+    def _again(self) -> Iterator[Any]:
+        """Those that had more to say meanwhile: mostly that they ended, which frees their worker."""
+        if self._running:
+            yield from self._ready(0.0)
+
+    def _ready(self, timeout_s: float) -> Iterable[Any]:
         streams = list(self._running)
         try:
             ready, _ = ray.wait(streams, num_returns=1, timeout=timeout_s, fetch_local=False)
@@ -147,13 +265,17 @@ class Workers(Generic[JobT, DataT]):
             raise ClusterError(
                 f"Ray was lost: {_first_line(error)}. Start it again and use --resume."
             ) from error
-        for stream in dict.fromkeys((*ready, *more)):
-            key = self._running[stream]
-            event = self._next(stream)
-            if isinstance(event, Ended | Raised | Lost):
-                del self._running[stream]
-                self._ended.append(stream)
-            yield key, event
+        return dict.fromkeys((*ready, *more))
+
+    def _taken(self, stream: Any, run: _Run, *, node: str) -> None:
+        """A worker has the job; one on a node that isn't to have it is killed, and the job submitted anew."""
+        if node not in self._rooms and node not in self._refused:
+            self._meet()
+        if node in self._refused:
+            self._kill(stream)
+            self._submit(run.key, run.job)
+        else:
+            run.job = b""  # it may hold a checkpoint
 
     @staticmethod
     def _next(stream: Any) -> Any:
@@ -169,13 +291,20 @@ class Workers(Generic[JobT, DataT]):
         except ray.exceptions.RayError as error:
             return Lost(f"worker lost: {_first_line(error)}")
 
+    def _drop(self, stream: Any) -> None:
+        del self._running[stream]
+        self._ended.append(stream)
+
+    def _kill(self, stream: Any) -> None:
+        """End an evaluation's process, at once or, where it doesn't listen, within seconds."""
+        with suppress(ray.exceptions.RayError):
+            ray.cancel(stream, force=True)
+        self._drop(stream)
+
     def cancel(self) -> None:
         """End all running evaluations at once; others can be started afterwards."""
-        for stream in self._running:
-            with suppress(ray.exceptions.RayError):
-                ray.cancel(stream, force=True)
-            self._ended.append(stream)
-        self._running.clear()
+        for stream in list(self._running):
+            self._kill(stream)
 
     def stop(self) -> None:
         """End all running evaluations at once and leave Ray."""
@@ -183,25 +312,84 @@ class Workers(Generic[JobT, DataT]):
         ray.shutdown()
 
 
-@ray.remote(num_returns="streaming")
-def _stream(evaluate: Callable[[Any, Any], Iterator[Any]], job: Any, data: Any) -> Iterator[Any]:
+@ray.remote(num_returns="streaming", max_retries=0)
+def _stream(shared: list[Any], job: bytes) -> Iterator[Any]:
+    yield ray.get_runtime_context().get_node_id()
+    evaluate, data = ray.get(shared)
     # Not "yield from": Ray sends values into the generator, which a plain iterator inside can't take.
-    for event in evaluate(job, data):
+    for event in evaluate(pickle.loads(job), data):
         yield event
 
 
-def check_reachable(address: str) -> None:
-    """Nothing, if something listens at the address; Ray itself would wait for minutes.
+@ray.remote(num_cpus=0, max_retries=0)
+def _installed_there() -> dict[str, str]:
+    return installed()
 
-    Raises: ClusterError: if not, within seconds.
+
+def installed() -> dict[str, str]:
+    """What a trial's result depends on besides its job, as found where this runs: versions, and a digest of our source.
+
+    Builds of one version (``+cpu``, ``+cu128``) count as the same.
     """
-    if address == "auto":
-        return
+    found = {"Python": platform.python_version()}
+    for name in ("ray", "torch", "pixelfront"):
+        try:
+            found[name] = importlib.metadata.version(name).partition("+")[0]
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "none"
+    digest = hashlib.sha256()
+    for package in ("spaces", "evaluators"):  # what workers import
+        spec = importlib.util.find_spec(package)
+        for folder in (spec.submodule_search_locations if spec else None) or ():
+            for path in sorted(path for end in ("py", "toml") for path in Path(folder).rglob(f"*.{end}")):
+                digest.update(
+                    path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0"
+                )
+    return found | {"source": digest.hexdigest()[:12]}
+
+
+def _differing(nodes: Iterable[str]) -> dict[str, str]:
+    """What each of these nodes has otherwise than this process, in words; those that have the same aren't in it."""
+    asked = {
+        _installed_there.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
+        ).remote(): node
+        for node in nodes
+    }
+    answered, silent = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_TIMEOUT_S)
+    wrong = {asked[ref]: f"didn't say its versions within {ANSWER_TIMEOUT_S:g} s" for ref in silent}
+    for ref in answered:
+        try:
+            what = _difference(ray.get(ref))
+        except ray.exceptions.RayError as error:
+            what = f"can't say its versions ({_first_line(error)})"
+        if what:
+            wrong[asked[ref]] = what
+    return wrong
+
+
+def _difference(there: Mapping[str, str]) -> str:
+    here = installed()
+    versions = [f"{name} {there[name]}, not {here[name]}" for name in here if there[name] != here[name]]
+    return f"has {', '.join(versions)}" if versions else ""
+
+
+def check_reachable(address: str) -> str:
+    """HOST:PORT of the Ray cluster that answers at the address; Ray itself would wait for minutes for one.
+
+    Raises: ClusterError: if none does, within seconds.
+    """
     if address.startswith("ray://"):
         raise ClusterError(
             f"'{address}': Ray's client protocol can't stream results. Run pixelfront on a node of the cluster with "
             "--ray-address auto, or give the head's HOST:PORT (6379 by default) from such a node."
         )
+    start = "Start one with 'ray start --head', or give --ray-address local to run on this machine."
+    if address == "auto":
+        found = canonicalize_bootstrap_address("auto")
+        if found is None:
+            raise ClusterError(f"no Ray cluster is known on this machine. {start}")
+        address = found
     parsed = urlparse(f"ray://{address}")
     try:
         host, port = parsed.hostname, parsed.port
@@ -210,14 +398,34 @@ def check_reachable(address: str) -> None:
     if host is None or port is None:
         raise ClusterError(f"a Ray address is HOST:PORT, auto or local, got '{address}'")
     try:
-        socket.create_connection((host, port), timeout=CONNECT_TIMEOUT_S).close()
+        found = canonicalize_bootstrap_address(
+            address
+        )  # as Ray will: of localhost it makes this machine's address
+        host, _, port_text = (found or address).rpartition(":")
+        _check_grpc(host.strip("[]"), int(port_text))
     except OSError as error:
-        raise ClusterError(
-            f"no Ray cluster answers at '{address}' ({error}). Start one with 'ray start --head', or give "
-            "--ray-address local to run on this machine."
-        ) from error
+        raise ClusterError(f"no Ray cluster answers at '{address}' ({error}). {start}") from error
+    return address
+
+
+def _check_grpc(host: str, port: int) -> None:
+    """Nothing, if what listens there speaks HTTP/2, as Ray does.
+
+    Raises: OSError: if not.
+    """
+    with socket.create_connection((host, port), timeout=CONNECT_TIMEOUT_S) as connection:
+        if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
+            return
+        connection.sendall(HTTP2_PREFACE)
+        answer = connection.recv(9)
+    if len(answer) < 4 or answer[3] != HTTP2_SETTINGS:
+        raise OSError("what listens there isn't Ray")
 
 
 def _first_line(error: BaseException) -> str:
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[0].strip() if lines else type(error).__name__
+
+
+# Whole, not by name: a node without pixelfront can then say so.
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])

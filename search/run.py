@@ -8,17 +8,22 @@ from typing import Any
 
 from rich.console import Console
 
-from results.overview import Overview
-from search.asktell import AskTell
+from results.overview import Overview, overview
+from search.asktell import AskTell, Judge, in_turn
 from search.config import ConfigError, SearchConfig
 from search.driving import stops_on_signal
 from search.engine import UNLIMITED, Limits, Search, Stop
 from search.halving import Halving
 from search.handing_over import present
+from search.inheritance import Make, inheriting, trained_steps
 from search.pool import Pool
 from search.progress import TerminalProgress
+from search.repeat import repeat_front
+from search.runtimes import RuntimeJudge
+from search.screening import Screening, foretold, recorded
 from search.setup import Setup
-from search.strategies import STRATEGIES
+from search.stages import InterruptedStage
+from search.strategies import create_strategy
 from search.studies import Opened, Place, introduce, open_study
 
 __all__ = ["Place", "run_search"]
@@ -51,7 +56,19 @@ def run_search(
         introduce(opened)
         stop = search(opened)
         opened.console.print(_ending(stop, opened.study.name))
+        if stop != "interrupted" and not _repeated(opened):
+            stop = "interrupted"
         return present(opened, hand_over=finish and stop != "interrupted")
+
+
+def _repeated(opened: Opened) -> bool:
+    """Whether the front has its repeats; False if they were interrupted."""
+    try:
+        repeat_front(opened, opened.bench.config.repeats)
+    except InterruptedStage:
+        opened.console.print(_ending("interrupted", opened.study.name))
+        return False
+    return True
 
 
 def search(opened: Opened) -> Stop:
@@ -65,11 +82,20 @@ def search(opened: Opened) -> Stop:
     _note_idle(pool, opened)
     config = setup.config
     _note_stopping(config, opened.console)
+    _note_measuring(setup, opened.console)
+    _note_screening(setup, opened)
     others = (config.seconds, config.train_steps, config.worker_hours)
     trials = config.trials or (DEFAULT_TRIALS if set(others) == {None} else UNLIMITED)
     limits = Limits(trials, *others)
-    strategy = STRATEGIES[config.strategy].create(setup.space, directions=("max", "min"), seed=config.seed)
+    directions = [each.direction for each in setup.objectives]
+    strategy = create_strategy(config.strategy, setup.space, directions=directions, seed=config.seed)
     asks = opened.store.asks(opened.study.id)
+    screening = None
+    if setup.sieve is not None:
+        screening = Screening(setup.sieve, recorded(opened.store, opened.study, setup.sieve))
+    judges: list[Judge] = [screening] if screening else []
+    if setup.measured:
+        judges.insert(0, RuntimeJudge(setup.runtimes, setup.measured, config.parsed_limits, asks))
     ladder = (config.training.steps,) if config.eta is None else config.rungs
     asktell = AskTell(
         strategy,
@@ -79,23 +105,38 @@ def search(opened: Opened) -> Stop:
         ordered=config.ordered,
         recorded=[ask.genotype for ask in asks],
         told=[ask.told or () for ask in asks],
+        judge=in_turn(*judges),
+        exact=setup.exact_values,
+        inherit=config.inherit,
     )
-    progress = TerminalProgress(opened.console, limits, (setup.budget.max_gmacs, setup.trivial))
+    job: Make = setup.job
+    if config.inherit:
+        job = inheriting(job, opened.store, opened.study.id, opened.folder, ladder)
+    progress = TerminalProgress(opened.console, limits, setup.objectives, setup.worst, setup.trivial)
     run = Search(
         opened.store,
         opened.study.id,
         asktell,
         pool,
-        setup.job,
+        job,
         task=setup.task.interface,
-        objective=setup.objective,
+        objectives=setup.objectives,
         folder=opened.folder,
         limits=limits,
         retries=config.workers.retries,
         observer=progress,
+        batches=any(each.name == "latency" for each in setup.measured),
     )
     with stops_on_signal(run.interrupt, opened.console), progress:
-        return run.run()
+        stop = run.run()
+    if config.inherit:
+        _note_inherited(opened)
+    if setup.sieve is not None and screening is not None:
+        name = setup.sieve.wanted.proxy
+        judged = run.tally.trials + (away := run.tally.turned_away.get(name, 0))
+        opened.tell(f"{name} turned away {away} of {judged} candidates before training{screening.note}")
+        opened.tell(foretold(opened.store, opened.study, setup.sieve))
+    return stop
 
 
 def _note_idle(pool: Pool, opened: Opened) -> None:
@@ -120,6 +161,43 @@ def _note_stopping(config: SearchConfig, console: Console) -> None:
         console.print(
             "note: --async tells results as they come: the seed doesn't fix the sequence of architectures",
             style="yellow",
+        )
+
+
+def _note_inherited(opened: Opened) -> None:
+    """Say what training is behind the front, where some of it was the ancestors'."""
+    full = opened.bench.config.training.steps
+    behind = trained_steps(opened.store.trials(opened.study.id, stages=["search"]), full)
+    members = [t.number for t in overview(opened.store, opened.study.name).members if t.stage == "search"]
+    heirs = [number for number in members if behind[number] > full]
+    if heirs:
+        opened.tell(
+            f"{len(heirs)} of the front's {len(members)} networks started from the tensors of others: up to "
+            f"{max(behind[n] for n in heirs):,} training steps are behind one, not {full:,}; their numbers don't "
+            "compare with those of networks that were trained from scratch"
+        )
+
+
+def _note_screening(setup: Setup, opened: Opened) -> None:
+    if setup.sieve is not None:
+        opened.tell(f"filter {setup.sieve.wanted} before training; {setup.sieve.protocol}", style="dim")
+    if setup.supernet is not None and setup.config.warm_start:
+        steps = setup.supernet.training.get("steps")
+        opened.tell(
+            f"warm start: networks start from weights of supernet {setup.supernet.digest}, trained for {steps} steps "
+            "that their own don't count",
+            style="yellow",
+        )
+
+
+def _note_measuring(setup: Setup, console: Console) -> None:
+    for each in setup.measured:
+        console.print(
+            f"{each.name}: {each.protocol}", markup=False, highlight=False, style="dim", soft_wrap=True
+        )
+    if any(each.name == "latency" for each in setup.measured):
+        console.print(
+            f"latency is timed while nothing trains: trials run in batches of at most {setup.config.window} (--window)"
         )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from importlib.metadata import version
-from math import ceil, isfinite
+from math import ceil, inf, isfinite
 from random import Random
 from typing import Any, Literal
 
@@ -16,15 +17,20 @@ from evaluators.images import ImageSet
 from evaluators.overlap import check_disjoint
 from evaluators.pairs import PairSet, check_patch
 from evaluators.recipe import Recipe, two_stages
+from evaluators.supernet_file import TrainedSupernet
 from evaluators.tasks import RestorationTask, Split, get_task
 from evaluators.training import training_dtype
-from evaluators.trial import Job, TrialData, baseline_score
+from evaluators.trial import Job, TrialData, baseline_score, weights_of
 from results.schema import Trial
 from search.config import ConfigError, DataSection, SearchConfig
-from spaces.budget import Budget, BudgetError
+from search.runtimes import Runtimes
+from search.screening import Sieve, find_sieve, find_supernet
+from spaces.architecture import Architecture
+from spaces.budget import Budget, BudgetError, Candidate
 from spaces.build import size_requirements
 from spaces.catalog import named_space
 from spaces.measurement import Measurement
+from spaces.objectives import COSTS, QUALITIES, RUNTIMES, Objective
 from spaces.space import Space
 from spaces.task import Task
 
@@ -61,6 +67,60 @@ class Bench:
         )
         return key
 
+    @cached_property
+    def runtimes(self) -> Runtimes:
+        """What measures latency and memory as the study says.
+
+        Raises: ValueError: if this machine lacks the device.
+        """
+        return Runtimes(self.task.interface, self.config.latency_on)
+
+    def objective_of(self, name: str) -> Objective:
+        """What one of the names of ``spaces.objectives`` means in this study.
+
+        Raises: ConfigError: if the task doesn't measure it.
+        """
+        shape = "x".join(map(str, self.task.interface.cost_input))
+        if name == "psnr":
+            return Objective(name, *self.objective)
+        if name == "ssim":
+            metric = self.config.objective.replace("psnr", "ssim")
+            key = (metric, self.objective[1])
+            if key not in {m.key for m in self.baseline}:
+                raise ConfigError(f"objective ssim: {self.config.task} has no {metric}")
+            return Objective(name, *key)
+        if name == "gmacs":
+            return Objective(name, "macs", f"{self.config.convention}, {shape}")
+        if name in RUNTIMES:
+            metric = {"latency": "latency_ms", "memory": "peak_memory_bytes"}[name]
+            return Objective(name, metric, self.runtimes.protocol(name))
+        return Objective(name, name, "stored" if name == "parameters" else shape)
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """What the search goes for."""
+        return tuple(self.objective_of(name) for name in self.config.objectives)
+
+    @property
+    def measured(self) -> tuple[Objective, ...]:
+        """Latency and memory, where they are objectives or limited."""
+        wanted = {*self.config.objectives, *(limit.name for limit in self.config.parsed_limits)}
+        return tuple(self.objective_of(name) for name in RUNTIMES if name in wanted)
+
+    @property
+    def worst(self) -> tuple[float | None, ...]:
+        """What hypervolume is measured from, per objective: a limit, or the trivial method; None where nothing says."""
+        bounds = {limit.name: limit.bound for limit in self.config.parsed_limits}
+        bounds |= {"gmacs": high} if (high := self.config.band[1]) is not None else {}
+        return tuple(
+            self._worst(each, bounds.get(each.name)) if each.name in QUALITIES else bounds.get(each.name)
+            for each in self.objectives
+        )
+
+    def _worst(self, quality: Objective, bound: float | None) -> float:
+        trivial = next(m.value for m in self.baseline if m.key == quality.key)
+        return trivial if bound is None else max(trivial, bound)
+
     @property
     def trivial(self) -> float:
         """The trivial method's value of the objective."""
@@ -86,6 +146,11 @@ class Bench:
             "cost_input": "x".join(map(str, self.task.interface.cost_input)),
             "budget": list(self.config.band),
             "objective": list(self.objective),
+            "objectives": [asdict(each) for each in self.objectives],
+            "limits": [
+                asdict(self.objective_of(limit.name)) | {"bound": limit.bound}
+                for limit in self.config.parsed_limits
+            ],
             "baseline": {"name": self.task.baseline_name, "measurements": [asdict(m) for m in self.baseline]},
         }
 
@@ -109,6 +174,7 @@ class Bench:
             seed=self.config.seed * 100_003 + trial.number,
             device=self.device,
             threads=self.config.workers.threads,
+            ssim="ssim" in self.config.objectives,
             checkpoint=checkpoint,
             seconds=seconds,
             **{"rungs": self.config.training.rungs_of(recipe.steps), **more},
@@ -117,10 +183,37 @@ class Bench:
 
 @dataclass(frozen=True)
 class Setup(Bench):
-    """A search's checked configuration with its data."""
+    """A search's checked configuration with its data.
+
+    Attributes:
+        sieve: What new candidates have to pass before training; None where all go on.
+        supernet: Where the sieve, or a warm start, has weights from.
+    """
 
     space: Space
     budget: Budget
+    sieve: Sieve | None = None
+    supernet: TrainedSupernet | None = None
+
+    def exact_values(self, candidate: Candidate) -> tuple[float | None, ...]:
+        """Its values of the objectives; None for what has to be measured."""
+        return tuple(
+            self.budget.amount(name, candidate.cost) if name in COSTS else None
+            for name in self.config.objectives
+        )
+
+    def data_record(self) -> dict[str, Any]:
+        """As a bench's, with how the filter's proxy is taken, and which supernet is used."""
+        sieve = {"filter": self.sieve.protocol} if self.sieve else {}
+        return super().data_record() | sieve | ({"supernet": self.supernet.digest} if self.supernet else {})
+
+    def job(self, trial: Trial, checkpoint: bytes | None, seconds: float) -> Job:
+        """As a bench's; with a warm start, from the network's weights in the supernet."""
+        job = super().job(trial, checkpoint, seconds)
+        if self.supernet is None or not self.config.warm_start or checkpoint is not None:
+            return job
+        network = self.supernet.network.extract(Architecture.from_json(trial.architecture))
+        return replace(job, start=weights_of(network))
 
 
 def prepare(config: SearchConfig) -> Setup:
@@ -137,13 +230,15 @@ def prepare(config: SearchConfig) -> Setup:
     section = config.space
     space = named_space(section.name, per_position=section.per_position, **section.lists)
     low, high = config.band
-    assert high is not None  # checked by SearchConfig
-    budget = Budget(task.interface, high, low, config.convention)
+    limit = inf if high is None else high
+    budget = Budget(task.interface, limit, low, config.convention, config.cost_limits)
     budget.check(space)
     _check_reachable(budget, space)
     bench = prepare_bench(config)
     check_patch_fits_networks(space, task.interface, config.training.patch)
-    return Setup(**vars(bench), space=space, budget=budget)
+    supernet = find_supernet(config, space, bench.data)
+    sieve = find_sieve(config, task, bench.data, supernet)
+    return Setup(**vars(bench), space=space, budget=budget, sieve=sieve, supernet=supernet)
 
 
 def prepare_bench(config: SearchConfig) -> Bench:

@@ -20,10 +20,12 @@ from evaluators.importance import CRITERIA
 from evaluators.pairs import check_patch
 from evaluators.pruning import PrunedNetwork, prune, remove_zero, smallest
 from evaluators.recipe import Recipe, load_recipe
+from evaluators.runtime import RuntimeMeasurementError
 from evaluators.tasks import get_task
 from evaluators.trial import Job, score, weights_of
 from results.artifacts import weights_path
 from results.overview import GIGA, cost_key, find_trial, value
+from results.repeats import is_repeat
 from results.rows import variant_of
 from results.schema import Stage as StageName
 from results.schema import Trial
@@ -32,6 +34,7 @@ from search.driving import stops_on_signal
 from search.engine import Limits
 from search.execution import Execution, cost_measurements, write_weights
 from search.handing_over import trial_network
+from search.inheritance import inheriting
 from search.progress import TerminalProgress
 from search.studies import Opened
 from search.teachers import Teacher
@@ -40,12 +43,16 @@ from spaces.baselines import published
 from spaces.build import build, cost, size_requirements
 from spaces.checkpoint import load_published
 from spaces.measurement import Convention, Measurement
+from spaces.objectives import DEFAULT
 from spaces.parts import Network
 from spaces.task import Task
 
 BATCHES = 8  # of training patches, for criteria that need data
 CACHE_BYTES = 2**30  # teachers' outputs for whole training images are kept unless they take more
 OPEN = ("waiting", "running")
+
+MakeJob = Callable[[Trial, bytes | None, float], Job]
+"""The job of a trial, from its checkpoint and the seconds spent before it."""
 
 
 class InterruptedStage(Exception):  # noqa: N818 - no error: the user's wish
@@ -242,9 +249,51 @@ class Stages:
         unfinished = [trial for trial in trials if trial.state in OPEN]
         for trial in unfinished:
             self._warn(of[trial.id])
-        if unfinished and not self._finish(unfinished, of):
+        if unfinished and not self._finish(unfinished, self._job_of(of)):
             raise InterruptedStage
         return [self._again(trial) for trial in trials]
+
+    def repeat(self, trials: Sequence[Trial], times: int) -> list[Trial]:
+        """Train trials of the search again as it trained them, each from other seeds, until each has so many trainings.
+
+        Failed ones count: another seed in their place would hide that the training isn't sure.
+
+        Returns: The repeats, complete and failed ones.
+        Raises:
+            ValueError: for a trial of another stage, or one that isn't complete.
+            InterruptedStage: on Ctrl-C.
+        """
+        for trial in trials:
+            check_repeatable(trial)
+        wanted = [(trial, {**(trial.origin or {}), "repeat": k}) for trial in trials for k in range(1, times)]
+        known = [self._recorded("search", trial, origin) for trial, origin in wanted]
+        if None in known:
+            self.opened.pool()  # workers that can't be had leave no trial that waits for them
+        repeats = [
+            found or self._add_repeat(trial, origin)
+            for (trial, origin), found in zip(wanted, known, strict=True)
+        ]
+        unfinished = [trial for trial in repeats if trial.state in OPEN]
+        if unfinished and not self._finish(unfinished, self._started):
+            raise InterruptedStage
+        return [self._again(trial) for trial in repeats]
+
+    def _started(self, trial: Trial, checkpoint: bytes | None, seconds: float) -> Job:
+        """A search's job; of one that inherited, from the same tensors as it."""
+        make = inheriting(self._bench.job, self._store, self._study.id, self.opened.folder, ())
+        return make(trial, checkpoint, seconds)
+
+    def _add_repeat(self, trial: Trial, origin: Mapping[str, Any]) -> Trial:
+        architecture = _architecture(trial)
+        return self._store.add_trial(
+            self._study.id,
+            digest=trial.digest,
+            architecture_json=trial.architecture,
+            parent_id=trial.parent_id,
+            origin=origin,
+            variant=variant_of(origin, trial),  # which trial it repeats, too
+            measurements=self._known(architecture),
+        )
 
     def check_recipe(self, recipe: Recipe) -> None:
         """Nothing, if the recipe's patches fit into the training images.
@@ -294,7 +343,7 @@ class Stages:
             found = self._recorded(order.stage, order.parent, request)
         return request, found
 
-    def _finish(self, trials: Sequence[Trial], orders: Mapping[int, Order]) -> bool:
+    def _job_of(self, orders: Mapping[int, Order]) -> MakeJob:
         def job(trial: Trial, checkpoint: bytes | None, seconds: float) -> Job:
             order = orders[trial.id]
             return self._bench.job_of(
@@ -306,6 +355,11 @@ class Stages:
                 teacher=None if order.teacher is None else order.teacher.spec,
                 cache=self._cache_folder(),
             )
+
+        return job
+
+    def _finish(self, trials: Sequence[Trial], job: MakeJob) -> bool:
+        """Run the trials to their end; False if it was interrupted before."""
 
         def settled(trial: Trial, found: Sequence[Measurement] | None, reason: str | None) -> None:
             quality = None if found is None else value(found, *self._bench.objective)
@@ -322,7 +376,10 @@ class Stages:
         )
         done = self._store.trials(self._study.id, states=["complete"])
         top = max(self.gmacs(trial) for trial in (*done, *trials))
-        progress = TerminalProgress(self.opened.console, Limits(len(trials)), (top, self._bench.trivial))
+        bench = self._bench
+        axes = [bench.objective_of(name) for name in DEFAULT]
+        worst = (bench.trivial, top)
+        progress = TerminalProgress(self.opened.console, Limits(len(trials)), axes, worst, bench.trivial)
         for trial in done:
             progress.adopted((self.quality(trial), self.gmacs(trial)))
         with stops_on_signal(self._interrupt, self.opened.console), progress:
@@ -361,8 +418,31 @@ class Stages:
             parent_id=None if parent is None else parent.id,
             origin=origin,
             variant=variant_of(request, parent),
-            measurements=cost_measurements(cost(architecture, self._task), self._task),
+            measurements=self._known(architecture),
         )
+
+    def _known(self, architecture: Architecture) -> tuple[Measurement, ...]:
+        """What can be told of a network before its training: exact costs, and runtimes where the study goes for them.
+
+        Those are measured in this process before anything trains, or taken from a trial of the same architecture.
+        """
+        costs = tuple(cost_measurements(cost(architecture, self._task), self._task))
+        wanted = {each.key: each.name for each in self._bench.measured}
+        if not wanted:
+            return costs
+        for trial in self._store.trials(self._study.id):
+            if trial.digest == architecture.digest and wanted.keys() <= {m.key for m in trial.measurements}:
+                protocols = {protocol for _, protocol in wanted}  # of the latency's spread, too
+                return costs + tuple(m for m in trial.measurements if m.protocol in protocols)
+        try:
+            return costs + self._bench.runtimes.measure(architecture, list(wanted.values()))
+        except RuntimeMeasurementError as error:
+            names = " and ".join(wanted.values())
+            self.opened.tell(
+                f"warning: {architecture.label}: {names} can't be measured, so it won't be on the front: {error}",
+                style="yellow",
+            )
+            return costs
 
     def _complete(self, trial: Trial, network: Network, seconds: float) -> None:
         """Score and record what was made in this process.
@@ -393,6 +473,18 @@ class Stages:
 
 def _architecture(trial: Trial) -> Architecture:
     return Architecture.from_json(trial.architecture)
+
+
+def check_repeatable(trial: Trial) -> None:
+    """Nothing, if the trial can be trained again as it was.
+
+    Raises: ConfigError: else.
+    """
+    if trial.stage != "search" or is_repeat(trial):
+        what = "a repeat itself" if is_repeat(trial) else f"of stage '{trial.stage}'"
+        raise ConfigError(f"trial {trial.number} is {what}: name one that the search trained")
+    if trial.state != "complete":
+        raise ConfigError(f"trial {trial.number} is {trial.state}: name one that was trained to the end")
 
 
 def check_target(

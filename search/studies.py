@@ -23,7 +23,7 @@ from search.config import ConfigError, SearchConfig, resolve, resumed
 from search.driving import workers
 from search.pool import Pool
 from search.setup import Bench, Setup, environment, prepare, prepare_bench
-from search.strategies import STRATEGIES
+from search.strategies import STRATEGIES, create_strategy
 from search.trackers import find_tracker, tracked
 from spaces.baselines import published
 from spaces.checkpoint import load_published
@@ -98,7 +98,8 @@ def open_study(
     console.print(f"Reading images for {config.task} ...", style="dim")
     bench = prepare(config) if searching and not config.start.baseline else prepare_bench(config)
     if isinstance(bench, Setup):  # so that a strategy that can't be made leaves no study
-        STRATEGIES[config.strategy].create(bench.space, directions=("max", "min"), seed=config.seed)
+        directions = [each.direction for each in bench.objectives]
+        create_strategy(config.strategy, bench.space, directions=directions, seed=config.seed)
     if config.start.weights is not None:  # weights that don't fit leave no study
         check_published(config.start.baseline, bench)
         load_published(config.start.baseline, config.start.weights)
@@ -279,7 +280,9 @@ def _check_same(study: Study, bench: Bench) -> None:
             if study.space.get(name) != now.get(name):
                 lines.append(f"space, {name}: the study has {study.space.get(name)}, now {now.get(name)}")
     record = bench.data_record()
-    for key in ("train", "validation", "test", "objective", "cost_input"):
+    # Studies of an older pixelfront don't say them: they had the two that are the default.
+    goals = [key for key in ("objectives", "limits") if key in study.data]
+    for key in ("train", "validation", "test", "objective", "cost_input", "filter", "supernet", *goals):
         if study.data.get(key) != record.get(key):
             lines.append(f"{key}: the study has {study.data.get(key)}, now {record.get(key)}")
     if lines:

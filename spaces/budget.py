@@ -1,6 +1,7 @@
 """The compute budget, enforced before anything trains.
 
-An architecture whose cost is over the budget (or below the band) is repaired by solving for the width; where
+An architecture whose cost is over the budget (or below the band), or over another limit on exact costs (parameters,
+activations), is repaired by solving for the width; where
 no width of the space fits, for width and depth, the nearest depth first. The genotype's other genes are kept.
 It is rejected only where no depth has a width that fits. Repair is a function of the genotype, so a strategy may
 keep thinking in genotypes.
@@ -11,11 +12,13 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isinf
 from typing import cast
 
 from spaces.architecture import Architecture, Leaf
 from spaces.build import cost
 from spaces.cost import Convention, Cost
+from spaces.objectives import Limit
 from spaces.space import Choice, Genotype, Space
 from spaces.task import Task
 
@@ -25,11 +28,13 @@ class Candidate:
     """An architecture within the budget.
 
     Attributes:
+        genotype: Its genes, after a repair.
         gmacs: Its cost as the budget counts.
         repaired: Its width, or width and depth, were solved for.
     """
 
     architecture: Architecture
+    genotype: Genotype
     cost: Cost
     gmacs: float
     repaired: bool
@@ -48,12 +53,14 @@ class Budget:
         min_gmacs: Nothing below this is built; 0 for none.
         task: Says at which input size costs are quoted.
         convention: How MACs are counted (``spaces.cost``).
+        limits: Further upper limits on exact costs; they grow with the width, as GMACs do.
     """
 
     task: Task
     max_gmacs: float
     min_gmacs: float = 0.0
     convention: Convention = "exact"
+    limits: tuple[Limit, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_gmacs < self.max_gmacs:
@@ -66,11 +73,27 @@ class Budget:
             f"{self.min_gmacs:g} to {self.max_gmacs:g}" if self.min_gmacs else f"at most {self.max_gmacs:g}"
         )
         shape = "x".join(map(str, self.task.cost_input))
-        return f"{band} GMACs at {shape} ({self.convention})"
+        gmacs = f"{band} GMACs at {shape} ({self.convention})"
+        parts = [*([] if isinf(self.max_gmacs) and not self.min_gmacs else [gmacs]), *map(str, self.limits)]
+        return ", ".join(parts) or f"any GMACs at {shape} ({self.convention})"
 
     def gmacs(self, space: Space, genotype: Genotype) -> float:
         """What the genotype's architecture costs."""
-        return cost(space.decode(genotype), self.task).gmacs(self.convention)
+        return self.cost_of("gmacs", space, genotype)
+
+    def cost_of(self, name: str, space: Space, genotype: Genotype) -> float:
+        """An exact cost of the genotype's architecture, by the name that objectives have."""
+        return self.amount(name, cost(space.decode(genotype), self.task))
+
+    def amount(self, name: str, found: Cost) -> float:
+        """What a cost is by the name that objectives have, as the budget counts."""
+        return found.gmacs(self.convention) if name == "gmacs" else float(getattr(found, name))
+
+    def _broken(self, space: Space, genotype: Genotype) -> list[str]:
+        """Names of the upper limits that the genotype's architecture is over."""
+        found = cost(space.decode(genotype), self.task)
+        own = [Limit("gmacs", self.max_gmacs), *self.limits]
+        return [limit.name for limit in own if not limit.met(self.amount(limit.name, found))]
 
     def fit(self, space: Space, genotype: Genotype) -> Candidate | None:
         """The genotype's architecture if it is within the budget; else the widest one that is at its depth,
@@ -81,16 +104,25 @@ class Budget:
             return None
         architecture = space.decode(genes)
         found = cost(architecture, self.task)
-        return Candidate(architecture, found, found.gmacs(self.convention), repaired=not within)
+        return Candidate(architecture, genes, found, found.gmacs(self.convention), repaired=not within)
 
     def allows(self, space: Space, genotype: Genotype) -> bool:
         """Whether the genotype's architecture is within the budget as it is."""
-        return self.min_gmacs <= self.gmacs(space, genotype) <= self.max_gmacs
+        return not self._broken(space, genotype) and self.min_gmacs <= self.gmacs(space, genotype)
+
+    def refusal(self, space: Space, genotype: Genotype) -> tuple[str, str]:
+        """(by, reason) of a genotype that ``fit`` gives nothing for; GMACs are called by an empty name."""
+        least = {**genotype, "width": space.by_name["width"].values[0], "depth": min(_depths(space))}
+        broken = self._broken(space, least)
+        if not broken or broken[0] == "gmacs":
+            return "", "no width of the space brings it within the budget"
+        limit = next(str(each) for each in self.limits if each.name == broken[0])
+        return broken[0], f"no width of the space brings it within {limit}"
 
     def _repair(self, space: Space, genotype: Genotype) -> Genotype | None:
         """The genotype with another width or, where none is within the budget, width and depth."""
         widths, own = space.by_name["width"].values, cast(int, genotype["depth"])
-        depths = sorted(cast(tuple[int, ...], space.by_name["depth"].values), key=lambda d: (abs(d - own), d))
+        depths = sorted(_depths(space), key=lambda d: (abs(d - own), d))
         while depths:
             depth = depths.pop(0)
             genes = {**genotype, "depth": depth}
@@ -111,7 +143,7 @@ class Budget:
         Costs grow with the width (a property test holds every block to it), so bisection is exact.
         """
         return bisect_right(
-            widths, self.max_gmacs, key=lambda width: self.gmacs(space, {**genotype, "width": width})
+            widths, False, key=lambda width: bool(self._broken(space, {**genotype, "width": width}))
         )
 
     def check(self, space: Space) -> None:
@@ -128,6 +160,15 @@ class Budget:
                 f"smallest, {space.decode(smallest).label}, costs {low:.4g} GMACs at {shape}. "
                 "Raise the budget, or allow smaller widths, depths or other upsamplers."
             )
+        for limit in self.limits:
+            smallest = extreme(space, self, largest=False, of=limit.name)
+            low = self.cost_of(limit.name, space, smallest)
+            if not limit.met(low):
+                raise BudgetError(
+                    f"limit {limit}: no architecture of space '{space.name}' meets it; the smallest, "
+                    f"{space.decode(smallest).label}, has {low:,.0f} {limit.name}. Raise the limit, or allow smaller "
+                    "widths, depths or other upsamplers."
+                )
         if self.min_gmacs:
             largest = extreme(space, self, largest=True)
             high = self.gmacs(space, largest)
@@ -139,8 +180,12 @@ class Budget:
                 )
 
 
-def extreme(space: Space, budget: Budget, *, largest: bool) -> dict[str, Leaf]:
-    """The genotype of least (or greatest) cost.
+def _depths(space: Space) -> tuple[int, ...]:
+    return cast(tuple[int, ...], space.by_name["depth"].values)
+
+
+def extreme(space: Space, budget: Budget, *, largest: bool, of: str = "gmacs") -> dict[str, Leaf]:
+    """The genotype of least (or greatest) cost, of the kind that ``of`` names.
 
     Every part grows with the width, so the width stays at its end; with the activation fixed, parts add up,
     so that one gene at a time is enough. The activation touches all parts (the challenges charge some and
@@ -153,12 +198,12 @@ def extreme(space: Space, budget: Budget, *, largest: bool) -> dict[str, Leaf]:
     if "activation" in corner:
         starts = [{**corner, "activation": name} for name in space.by_name["activation"].values]
     free = [choice for choice in space if choice.name not in ("width", "activation")]
-    found = [_improve(space, budget, free, start, largest=largest) for start in starts]
-    return pick(found, key=lambda genotype: budget.gmacs(space, genotype))
+    found = [_improve(space, budget, free, start, of, largest=largest) for start in starts]
+    return pick(found, key=lambda genotype: budget.cost_of(of, space, genotype))
 
 
 def _improve(
-    space: Space, budget: Budget, free: Sequence[Choice], start: dict[str, Leaf], *, largest: bool
+    space: Space, budget: Budget, free: Sequence[Choice], start: dict[str, Leaf], of: str, *, largest: bool
 ) -> dict[str, Leaf]:
     """The start after setting one gene at a time to its best value until none helps."""
     pick = max if largest else min
@@ -166,7 +211,9 @@ def _improve(
     while True:
         before = dict(best)
         for choice in free:
-            costs = {value: budget.gmacs(space, {**best, choice.name: value}) for value in choice.values}
+            costs = {
+                value: budget.cost_of(of, space, {**best, choice.name: value}) for value in choice.values
+            }
             best[choice.name] = pick(costs, key=costs.__getitem__)
         if best == before:
             return best

@@ -35,7 +35,7 @@ def space(opened: Opened) -> dict[str, Any]:
     snapshot, features = opened.columns.features()
     axes = Axes(opened.study, snapshot)
     cost, quality = axes.cost, axes.objective
-    x, y = fronts.values(snapshot, cost), fronts.values(snapshot, quality)
+    x, y = fronts.means(snapshot, cost), fronts.means(snapshot, quality)
     searched = snapshot.stage == STAGES.index("search")
     measured = np.flatnonzero(snapshot.complete & searched & np.isfinite(x) & np.isfinite(y) & (x > 0))
     numbers = measured[np.linspace(0, len(measured) - 1, min(len(measured), MOST_TRIALS)).astype(int)]

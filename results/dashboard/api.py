@@ -210,7 +210,7 @@ def _front(
     across = axes.find(x) if x else axes.cost
     up = axes.find(y) if y else axes.objective
     found = fronts.front(opened.study, snapshot, across, up, chosen)
-    first, second = fronts.values(snapshot, across), fronts.values(snapshot, up)
+    first, second = fronts.means(snapshot, across), fronts.means(snapshot, up)
     reference = found.reference
     return {
         "x": across,

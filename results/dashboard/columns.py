@@ -71,6 +71,7 @@ class Snapshot:
         parent: Number of the trial that each was made from, -1 for none.
         state, stage: Indices into ``STATES`` and ``STAGES``.
         changed: The revision at which each was last written to.
+        first: Number of the trial that each repeats; its own if it is no repeat.
         values: By (name, protocol), NaN where a trial lacks it.
         units: By (name, protocol): unit and direction.
     """
@@ -81,6 +82,7 @@ class Snapshot:
     state: NDArray[np.int8] = field(default_factory=lambda: np.zeros(0, np.int8))
     stage: NDArray[np.int8] = field(default_factory=lambda: np.zeros(0, np.int8))
     changed: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    first: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     values: Mapping[Metric, NDArray[np.float64]] = field(default_factory=dict)
     units: Mapping[Metric, tuple[str, Direction]] = field(default_factory=dict)
 
@@ -101,7 +103,9 @@ def updated(old: Snapshot, changes: Changes) -> Snapshot:
     """The snapshot with those trials added or replaced."""
     if not changes.rows:
         return replace(old, revision=changes.revision)
-    number, ids, parent, stage, state, changed = (list(each) for each in zip(*changes.rows, strict=True))
+    number, ids, parent, stage, state, changed, first = (
+        list(each) for each in zip(*changes.rows, strict=True)
+    )
     size, rows = max(len(old), number[-1] + 1), np.asarray(number)
 
     def put(column: NDArray, new: Sequence[float]) -> NDArray:
@@ -117,6 +121,7 @@ def updated(old: Snapshot, changes: Changes) -> Snapshot:
         state=put(old.state, [STATES.index(each) for each in state]),
         stage=put(old.stage, [STAGES.index(each) for each in stage]),
         changed=put(old.changed, changed),
+        first=put(old.first, first),
         values=values,
         units=units,
     )

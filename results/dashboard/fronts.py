@@ -39,7 +39,7 @@ def front(
     Args:
         chosen: (n,) marks the trials that take part; None for all.
     """
-    across, up = values(snapshot, x), values(snapshot, y)
+    across, up = means(snapshot, x), means(snapshot, y)
     part = snapshot.complete & np.isfinite(across) & np.isfinite(up)
     if chosen is not None:
         part &= chosen
@@ -63,6 +63,22 @@ def values(snapshot: Snapshot, column: Column) -> NDArray[np.float64]:
     """The column's values by trial number, NaN where a trial lacks it."""
     missing = np.full(len(snapshot), np.nan)
     return snapshot.values.get((column.name, column.protocol), missing)
+
+
+def means(snapshot: Snapshot, column: Column) -> NDArray[np.float64]:
+    """As ``values``, but of a trial that was repeated the mean of its trainings, and NaN for the repeats.
+
+    So they take part in a front as one point, as in `results.overview`.
+    """
+    found, first = values(snapshot, column), snapshot.first
+    repeats = first != np.arange(len(snapshot))
+    if not repeats.any():
+        return found
+    known = snapshot.complete & np.isfinite(found)
+    counts = np.bincount(first[known], minlength=len(snapshot))
+    sums = np.bincount(first[known], found[known], minlength=len(snapshot))
+    averaged = np.where((counts > 1) & known, sums / np.maximum(counts, 1), found)
+    return np.where(repeats, np.nan, averaged)
 
 
 def is_own(study: Study, x: Column, y: Column) -> bool:
@@ -99,7 +115,7 @@ def best(study: Study, snapshot: Snapshot, x: Column, y: Column) -> int | None:
     if limit is not None:
         members = members[values(snapshot, x)[members] / GIGA <= limit]
     if floor is not None:
-        members = members[values(snapshot, y)[members] >= floor[1]][:1]
+        members = members[means(snapshot, y)[members] >= floor[1]][:1]
     return int(members[-1]) if len(members) else None
 
 

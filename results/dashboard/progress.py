@@ -85,7 +85,7 @@ def _hypervolume(opened: Opened, snapshot: Snapshot, times: Times) -> dict[str, 
     reference = fronts.corner(opened.study, snapshot, axes.cost, axes.objective)
     if reference is None:
         return None
-    x, y = (fronts.values(snapshot, column) for column in (axes.cost, axes.objective))
+    x, y = (fronts.means(snapshot, column) for column in (axes.cost, axes.objective))
     ended = times.table[: len(snapshot), ENDED]
     order = np.argsort(ended, kind="stable")[: int(np.isfinite(ended).sum())]
     steps = np.nancumsum(times.table[order, STEPS])

@@ -109,7 +109,7 @@ def summary(opened: Opened) -> dict[str, Any]:
     top = fronts.best(study, snapshot, axes.cost, y)
     found = None
     if top is not None:
-        value = float(fronts.values(snapshot, y)[top])
+        value = float(fronts.means(snapshot, y)[top])
         found = {"key": y.key, "value": value, "unit": y.unit, "trial": top}
     return {
         "name": study.name,

@@ -57,6 +57,7 @@ def of_study(store: Store, found: Overview, rungs: Sequence[Rung]) -> dict[str, 
         "asks": _asks(store.asks(study.id)),
         "front": rows(found),
         "comparison": comparison_record(found).get("comparison"),
+        "points": len(found.front.points),  # complete trials without repeats
         "not_better_than_baseline": found.front.worthless,
         "hypervolume": _hypervolume(found),
         "history": _history(found, steps),
@@ -181,9 +182,7 @@ def _history(found: Overview, steps: Mapping[int, int]) -> dict[str, list[tuple[
         times.append((trial.finished_at - found.study.created_at).total_seconds())
         done.append(float(total))
     points = [point for _, point in ended]
-    return {
-        key: found.growth(x, points) for key, x in {"by_seconds": times, "by_steps": done}.items()
-    }
+    return {key: found.growth(x, points) for key, x in {"by_seconds": times, "by_steps": done}.items()}
 
 
 def _line(found: Overview, trial: Trial, steps: Mapping[int, int]) -> dict[str, Any]:

@@ -97,14 +97,39 @@ def search(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with --study.")] = False,
     config: Annotated[Path | None, typer.Option(help="A TOML file; flags override it.")] = None,
     strategy: Annotated[
-        str | None, typer.Option(help="Who proposes architectures: tpe, nsga2, random, ... [default: tpe].")
+        str | None, typer.Option(help="Who proposes architectures: pareto, tpe, nsga2, random, ... [default: auto].")
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="One seed, one sequence of architectures [default: 0].")
     ] = None,
     objective: Annotated[
         str | None,
-        typer.Option(help="What is searched for, e.g. psnr_y, psnr_rgb, psnr_mu [default: the task's]."),
+        typer.Option(help="What psnr means, e.g. psnr_y, psnr_rgb, psnr_mu [default: the task's]."),
+    ] = None,
+    objectives: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,...",
+            help="What the front is over, the first being what 'best' goes by: psnr, ssim, gmacs, parameters, "
+            "activations, latency, memory [default: psnr,gmacs].",
+        ),
+    ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME<=VALUE",
+            help="A hard limit on any of these; repeatable: latency<=30ms, parameters<=500k, memory<=200MB, psnr>=28.",
+            rich_help_panel=BUDGET,
+        ),
+    ] = None,
+    latency_on: Annotated[
+        str | None,
+        typer.Option(
+            "--latency-on",
+            help="Where latency and memory are measured, on this machine: cpu, onnx (onnxruntime) or cuda "
+            "[default: cpu].",
+            rich_help_panel=BUDGET,
+        ),
     ] = None,
     window: Annotated[
         int | None,
@@ -117,6 +142,23 @@ def search(
         typer.Option(
             "--async", help="Tell results as they come: no worker waits, and a seed isn't one sequence."
         ),
+    ] = None,
+    filter_: Annotated[
+        str | None,
+        typer.Option(
+            "--filter",
+            metavar="PROXY:SHARE",
+            help="Train only this share of the candidates of like MACs, the better ones by synflow, gradient_norm, "
+            "naswot, or supernet with --supernet; e.g. naswot:0.5 [default: all].",
+        ),
+    ] = None,
+    supernet: Annotated[
+        Path | None,
+        typer.Option(help="What 'pixelfront supernet train' wrote, for --filter supernet:SHARE and --warm-start."),
+    ] = None,
+    warm_start: Annotated[
+        bool | None,
+        typer.Option("--warm-start", help="Networks start from their weights in --supernet, not random ones."),
     ] = None,
     space: Annotated[
         str | None,
@@ -175,6 +217,22 @@ def search(
             rich_help_panel=TRAIN,
         ),
     ] = None,
+    inherit: Annotated[
+        bool | None,
+        typer.Option(
+            "--inherit/--no-inherit",
+            help="A new network starts from the tensors of the one most like it that was trained, if there is one.",
+            rich_help_panel=TRAIN,
+        ),
+    ] = None,
+    repeats: Annotated[
+        int | None,
+        typer.Option(
+            help="At the end, train the front's members until each has so many trainings: the front is of their means, "
+            "with 95 % intervals [default: 1].",
+            rich_help_panel=TRAIN,
+        ),
+    ] = None,
     precision: Annotated[
         str | None, typer.Option(help="auto, float32 or bfloat16.", rich_help_panel=TRAIN)
     ] = None,
@@ -186,6 +244,13 @@ def search(
     ray_address: RayAddress = None,
     retries: Annotated[
         int | None, typer.Option(help="Tries again after a lost worker [default: 2].", rich_help_panel=WHERE)
+    ] = None,
+    hung_after: Annotated[
+        str | None,
+        typer.Option(
+            help="A trial without progress for so long is killed and tried again [default: 30m].",
+            rich_help_panel=WHERE,
+        ),
     ] = None,
     log: Log = None,
     set_: Settings = None,
@@ -207,6 +272,9 @@ def search(
         "strategy": strategy,
         "seed": seed,
         "objective": objective,
+        "objectives": objectives,
+        "limits": limit or None,
+        "latency_on": latency_on,
         "max_gmacs": max_gmacs,
         "gmacs": gmacs,
         "convention": convention,
@@ -216,7 +284,12 @@ def search(
         "worker_hours": worker_hours,
         "window": window,
         "eta": eta,
+        "inherit": inherit,
+        "repeats": repeats,
         "ordered": None if async_ is None else not async_,
+        "filter": filter_,
+        "supernet": supernet,
+        "warm_start": warm_start,
         "space.name": space,
         "space.blocks": blocks,
         "space.widths": widths,
@@ -238,6 +311,7 @@ def search(
         "training.rungs": rungs,
         "training.precision": precision,
         "workers.retries": retries,
+        "workers.hung_after": hung_after,
         "logging.to": log,
         **where_it_runs(workers, cpus, gpus, threads, device, ray_address),
     }
@@ -249,6 +323,52 @@ def search(
         stem=config.stem if config else None,
         console=console(),
         finish=not no_finish,
+    )
+
+
+@app.command(rich_help_panel="Find")
+def repeat(
+    study: StudyName,
+    trials: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TRIAL]...",
+            help="Their numbers, or 'best' [default: all of the front that the search trained].",
+        ),
+    ] = None,
+    repeats: Annotated[
+        int | None,
+        typer.Option(
+            help="Trainings of each in all, the first included [default: as the study says, or 3].",
+            rich_help_panel=TRAIN,
+        ),
+    ] = None,
+    workers: NumberOfWorkers = None,
+    cpus: Cpus = None,
+    gpus: Gpus = None,
+    threads: Threads = None,
+    device: Device = None,
+    ray_address: RayAddress = None,
+    set_: Settings = None,
+    json: Json = False,
+    runs: Runs = RUNS,
+    db: Db = None,
+) -> None:
+    """Train a front's networks again from other seeds: the front is then of means, with 95 % intervals.
+
+    Says which neighbours can be told apart. The same command again goes on where it was cut off.
+    """
+    from search.config import settings
+    from search.repeat import run_repeat
+
+    run_repeat(
+        study,
+        trials or (),
+        times=repeats,
+        place=place_of(runs, db),
+        console=Console(stderr=True) if json else console(),
+        said=given(where_it_runs(workers, cpus, gpus, threads, device, ray_address) | settings(set_ or ())),
+        json=json,
     )
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 from spaces.architecture import Leaf
+from spaces.budget import Candidate
 from spaces.measurement import Direction
 from spaces.registry import Registry
 from spaces.space import Genotype, Space
@@ -19,6 +21,22 @@ from spaces.space import Genotype, Space
 
 class ReplayError(RuntimeError):
     """A study's recorded questions would be answered otherwise now: it can't be resumed."""
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """What is known of an architecture before any training.
+
+    Attributes:
+        digest: Tells architectures apart.
+        genotype: Its genes, within the budget.
+        exact: Objective values; None where one has to be measured.
+    """
+
+    digest: str
+    genotype: Genotype
+    exact: tuple[float | None, ...]
+    candidate: Candidate | None = None
 
 
 class Strategy(ABC):
@@ -30,6 +48,7 @@ class Strategy(ABC):
     """
 
     learns: ClassVar[bool] = True  # whether proposals depend on what was told
+    objectives: ClassVar[range] = range(1, 100)  # how many it can take
 
     def __init__(self, space: Space, *, directions: Sequence[Direction], seed: int):
         self.space = space
@@ -40,6 +59,13 @@ class Strategy(ABC):
         """Said before the first question: which genotypes are within the budget without repair.
 
         Strategies that may ask beyond it, which is most of them, have no use for it.
+        """
+
+    def foresee(self, look: Callable[[Genotype], Prospect | None]) -> None:  # noqa: B027
+        """Said before the first question: what is known of a genotype's architecture before any training.
+
+        ``look`` gives None for one that can't be brought within the budget. Strategies that take costs as they are told
+        have no use for it.
         """
 
     @abstractmethod
@@ -64,3 +90,23 @@ class Strategy(ABC):
 
 
 STRATEGIES: Registry[Strategy] = Registry("strategy", __name__)
+
+
+def create_strategy(name: str, space: Space, *, directions: Sequence[Direction], seed: int) -> Strategy:
+    """The strategy of that name.
+
+    Raises: ValueError: if there is none, it can't take so many objectives (names those that can), or isn't installed.
+    """
+    number = len(directions)
+    if number not in _objectives_of(name):
+        can = [each for each in STRATEGIES if number in _objectives_of(each)]
+        raise ValueError(
+            f"strategy '{name}' can't take {number} objective{'s' * (number != 1)}: expected one of "
+            f"{', '.join(can) or 'none'}, or other --objectives"
+        )
+    return STRATEGIES[name].create(space, directions=directions, seed=seed)
+
+
+def _objectives_of(name: str) -> range:
+    # A function that makes strategies of a library that may be missing has no say in it.
+    return getattr(STRATEGIES[name].target, "objectives", Strategy.objectives)

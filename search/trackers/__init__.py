@@ -18,7 +18,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
-from results.history import hypervolume_history
 from results.overview import GIGA, Overview, cost_key, overview, value
 from results.schema import Rung, Study, Trial
 from results.store import Store, StoreError
@@ -234,16 +233,11 @@ def _time(trial: Trial, rung: Rung, rungs: Sequence[Rung]) -> datetime:
 
 def _growth(found: Overview) -> list[tuple[int, dict[str, float], datetime]]:
     """(complete trials, the hypervolume then, when) where it grew."""
-    front = found.front
-    if front.quality is None or front.reference is None:
-        return []
     ended = sorted(
-        (found.by_id[point.id].finished_at or found.study.created_at, point) for point in front.points
+        (found.by_id[point.id].finished_at or found.study.created_at, point) for point in found.front.points
     )
-    values = [(point.cost / GIGA, point.quality) for _, point in ended]
-    corner = front.reference.cost / GIGA, front.reference.quality
     numbers = [float(n) for n in range(1, len(ended) + 1)]
-    history = hypervolume_history(numbers, values, corner, ("min", front.quality.direction), most=0)
+    history = found.growth(numbers, [point for _, point in ended], most=0)
     grown = [
         (int(n), volume) for (_, before), (n, volume) in pairwise([(0.0, 0.0), *history]) if volume > before
     ]

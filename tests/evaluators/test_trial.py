@@ -326,3 +326,24 @@ def test_a_recipe_with_lessons_and_no_teacher_is_refused() -> None:
         ValueError, match="expected a teacher of task 'sr-x2' like the student's, got one of 'sr-x4'"
     ):
         list(evaluate(job(recipe=TAUGHT, teacher=other), DATA))
+
+
+def test_a_child_starts_from_what_corresponds_in_its_parent(events: list[Event]) -> None:
+    """A wider child at learning rate 0 scores as its parent did, and goes on from a rung to the same bytes."""
+    kept = finished(evaluate(job(rungs=(30,), keeps=(30,)), DATA)).weights
+    wider = dataclasses.replace(TINY, width=12)
+    still = recipe(2, 2, learning_rate=1e-12, ema=0.0)
+    child = Job(wider.to_json(), TASK, still, rungs=(2, 4), seed=7, start=kept, parent=TINY.to_json())
+    *_, last = found = list(evaluate(child, DATA))
+    assert isinstance(last, Finished)
+    for ours, parents in zip(last.measurements, finished(events).measurements, strict=True):
+        assert ours.value == pytest.approx(parents.value, abs=2e-3)
+    halfway = rungs(found)[0].checkpoint
+    assert finished(evaluate(dataclasses.replace(child, checkpoint=halfway), DATA)).weights == last.weights
+
+
+def test_only_the_rungs_that_are_kept_come_with_weights(events: list[Event]) -> None:
+    kept = list(evaluate(job(keeps=(10, 30)), DATA))
+    assert [bool(rung.weights) for rung in rungs(kept)] == [True, False, True]
+    assert rungs(kept)[-1].weights == finished(kept).weights
+    assert not any(rung.weights for rung in rungs(events))

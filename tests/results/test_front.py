@@ -1,6 +1,7 @@
 """Fronts and hypervolume against their plain definitions and hand-computed values."""
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from results.front import (
     nondominated,
 )
 from spaces.measurement import Measurement
+from spaces.objectives import Objective as Aim
 
 MIN_MAX = ("min", "max")
 INF = float("inf")
@@ -251,3 +253,31 @@ def test_contributions_are_what_the_hypervolume_loses():
     assert contributions([(1.0, 1.0)] * 2, directions, reference).tolist() == [0.0, 0.0]
     with pytest.raises(ValueError, match="finite"):
         contributions([(float("inf"), 1.0)], directions, reference)
+
+
+def test_a_front_over_three_objectives_keeps_what_two_would_drop_and_nothing_beyond_a_limit() -> None:
+    def trial(number: int, macs: float, psnr: float, latency: float) -> SimpleNamespace:
+        found = (
+            Measurement("macs", macs, "1", "min", "exact"),
+            Measurement("psnr_y", psnr, "dB", "max", "Y"),
+            Measurement("latency_ms", latency, "ms", "min", "here"),
+        )
+        return SimpleNamespace(
+            id=number, number=number, digest=str(number), state="complete", measurements=found
+        )
+
+    trials = [trial(0, 1e9, 30, 20), trial(1, 2e9, 29, 10), trial(2, 3e9, 28, 30), trial(3, 1e8, 29, 90)]
+    aims = (Aim("psnr", "psnr_y", "Y"), Aim("gmacs", "macs", "exact"), Aim("latency", "latency_ms", "here"))
+    reference = Reference(4e9, 27, "test", (27.0, 4.0, None))
+    front = front_of(
+        trials,  # type: ignore[arg-type]
+        objectives=aims,
+        reference=reference,
+        feasible=lambda each: (aims[2].find(each.measurements) or 0) <= 50,
+    )
+    assert [point.number for point in front.members] == [0, 1]
+    assert front.unmet == 1
+    assert len(front.points) == 4
+    # From (27 dB, 4 GMACs, 30 ms, the slowest within the limit): 3*3*10 + 2*2*20 - 2*2*10.
+    assert front.hypervolume == pytest.approx(130.0)
+    assert [p.number for p in front_of(trials).members] == [3, 0]  # type: ignore[arg-type]

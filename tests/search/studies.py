@@ -12,21 +12,24 @@ from evaluators.recipe import two_stages
 from evaluators.trial import Finished, Job, Paused, RungReached
 from results.schema import Study, Trial
 from results.store import Store
-from search.asktell import AskTell
+from search.asktell import AskTell, Judge
 from search.engine import Limits, Search
 from search.halving import Halving
+from search.inheritance import inheriting
 from search.pool import Ended
 from search.strategies import STRATEGIES
 from spaces.architecture import Architecture
 from spaces.budget import Budget
 from spaces.build import cost
 from spaces.measurement import Measurement
+from spaces.objectives import Objective
 from spaces.space import Space, chain_space
 from spaces.task import Task
 
 TASK = Task("sr-x4", scale=4)
 PROTOCOL = "Y, 8-bit, border 4, on test (0123456789ab)"
 OBJECTIVE = ("psnr_y", PROTOCOL)
+OBJECTIVES = (Objective("psnr", *OBJECTIVE), Objective("gmacs", "macs", "exact, 3x256x256"))
 BUDGET = Budget(TASK, 2.0)
 
 
@@ -114,8 +117,8 @@ def new_study(store: Store, name: str = "test") -> Study:
         space_digest=small_space().digest,
         space={},
         data_digest="-",
-        data={"objective": list(OBJECTIVE)},
-        config={},
+        data={"objective": list(OBJECTIVE), "cost_input": "3x256x256"},
+        config={"convention": "exact"},
         environment={},
     )
 
@@ -142,6 +145,8 @@ def new_search(
     ordered: bool = True,
     steps: int | None = None,
     worker_hours: float | None = None,
+    judge: Judge | None = None,
+    inherit: bool = False,
 ) -> Search:
     """A search of the study, going on from whatever the store holds."""
     made = STRATEGIES[strategy].create(space or small_space(), directions=("max", "min"), seed=seed)
@@ -154,15 +159,18 @@ def new_search(
         ordered=ordered,
         recorded=[ask.genotype for ask in asks],
         told=[ask.told or () for ask in asks],
+        judge=judge,
+        inherit=inherit,
     )
+    make = job if eta is None else job_of_ladder
     return Search(
         store,
         study.id,
         asktell,
         pool,
-        job if eta is None else job_of_ladder,
+        inheriting(make, store, study.id, folder, LADDER) if inherit else make,
         task=TASK,
-        objective=OBJECTIVE,
+        objectives=OBJECTIVES,
         folder=folder,
         limits=Limits(trials, seconds, steps, worker_hours),
         retries=retries,

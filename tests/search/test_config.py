@@ -184,3 +184,52 @@ def test_a_study_goes_on_with_other_budgets_but_the_same_rule() -> None:
     for said in ({"eta": 2.0}, {"ordered": False}, {"training.rungs": "3"}):
         with pytest.raises(ConfigError, match=f"{next(iter(said))}: the study has"):
             resumed(study, said)
+
+
+def test_more_rungs_than_steps_are_refused_unless_nobody_asked_for_them() -> None:
+    with pytest.raises(ConfigError, match="expected no more rungs than the 20 steps of a trial, got 50"):
+        resolve({"max_gmacs": 1, "training.steps": 20, "training.rungs": 50})
+    few = resolve({"max_gmacs": 1, "training.steps": 2})
+    assert few.rungs == (1, 2)
+    assert resumed(few.model_dump(mode="json"), {}).rungs == (1, 2)
+
+
+def test_objectives_and_limits_are_read_from_text_and_lists() -> None:
+    said = {"objectives": "psnr, latency", "limits": ["latency<=0.02s", "gmacs<=3"]}
+    config = resolve(said)
+    assert config.objectives == ("psnr", "latency")
+    assert config.limits == ("latency<=20ms", "gmacs<=3")
+    assert config.band == (0.0, 3.0)
+    assert resumed(config.model_dump(mode="json"), {}) == config
+    assert resolve({"limits": "parameters<=9k"}).band == (0.0, None)
+    assert resolve({"max_gmacs": 1}).objectives == ("psnr", "gmacs")
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"max_gmacs": 1, "objectives": "psnr,speed"}, "unknown objective 'speed'"),
+        ({"max_gmacs": 1, "objectives": "psnr,psnr"}, "expected different objectives"),
+        (
+            {"max_gmacs": 1, "limits": ["latency<=2ms", "latency<=3ms"]},
+            "expected one limit on latency, got 2",
+        ),
+        ({"max_gmacs": 1, "limits": ["gmacs<=2"]}, "give the compute budget: .* got --limit too"),
+        ({"limits": ["psnr>=28"]}, "give the compute budget: .* got neither"),
+        (
+            {"max_gmacs": 1, "limits": ["psnr>=28"], "min_psnr": 28},
+            "expected one of min_psnr and a limit on psnr",
+        ),
+    ],
+)
+def test_objectives_and_limits_that_cannot_be_are_refused(said: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        resolve(said)
+
+
+def test_auto_goes_on_record_as_the_strategy_it_stands_for() -> None:
+    study = resolve({"max_gmacs": 1}).model_dump(mode="json")
+    assert study["strategy"] == resolve({"max_gmacs": 1, "strategy": "auto"}).strategy != "auto"
+    other = {**study, "strategy": "random"}  # what auto stood for when the study was made
+    assert resumed(other, {"strategy": "auto"}).strategy == "random"
+    assert difference(other, {"strategy": "tpe"})

@@ -66,6 +66,28 @@ def test_optunas_front_is_ours_within_the_budget(store, url):
     assert study.metric_names[1] == "psnr_y"
 
 
+def test_a_study_with_objectives_and_limits_of_its_own_keeps_them(tmp_path):
+    """SSIM first, then parameters, and a limit that rules the best out; one trial was repeated."""
+    with Store.open(tmp_path / "results.db") as store:
+        said = {"objectives": ("ssim", "parameters", "gmacs"), "limits": ("parameters<=12k",)}
+        made = studies.setup(tmp_path / "images", **said)
+        study = studies.new_study(store, made)
+        for chain, gain in studies.GAINS.items():
+            studies.complete(store, study, chain, studies.scores(made, gain), tmp_path)
+        again = {"stage": "search", "origin": {"repeat": 1}, "variant": "again"}
+        studies.complete(store, study, studies.CHEAP, studies.scores(made, 0.7), tmp_path, **again)
+        url = f"sqlite:///{tmp_path / 'o.db'}"
+        export_to_optuna(store, studies.NAME, url)
+        found = overview(store, studies.NAME)
+    written = optuna.load_study(study_name=studies.NAME, storage=url)
+    assert [direction.name for direction in written.directions] == ["MAXIMIZE", "MINIMIZE", "MINIMIZE"]
+    assert written.metric_names[1:] == ["parameters", "GMACs"]
+    ours = {m.number: pytest.approx(m.values) for m in found.front.members}
+    assert {t.user_attrs["trial"]: tuple(t.values) for t in written.best_trials} == ours
+    assert found.front.unmet > 0
+    assert len(written.trials) == 4
+
+
 def test_trials_keep_what_is_on_record(store, url):
     written = export_to_optuna(store, studies.NAME, url)
     study = optuna.load_study(study_name=studies.NAME, storage=storage(url))

@@ -16,7 +16,17 @@ from results.store import Store
 from search.config import ConfigError, resolve, resumed
 from search.pipeline import check_stages, choose_members, run_stages
 from search.studies import Opened, Place, open_study
-from tests.results.studies import NAME, fill, fill_stages
+from tests.results.studies import (
+    BEATEN,
+    GAINS,
+    NAME,
+    complete,
+    fill,
+    fill_stages,
+    new_study,
+    scores,
+    setup,
+)
 from tests.search.studies import InProcess
 
 LIMIT = {"max_gmacs": 2.0}
@@ -57,6 +67,25 @@ def test_for_the_fewest_gmacs_members_are_first_the_cheapest_that_reach_the_qual
             lambda: pytest.fail("no worker is needed"),
         )
         assert [t.number for t in choose_members(found, 3)] == numbers
+
+
+def test_members_are_of_the_front_over_the_studys_objectives_and_limits_on_quality_come_first(
+    tmp_path: Path,
+) -> None:
+    with Store.open(tmp_path / "results.db") as store:
+        objectives = {"objectives": ("ssim", "parameters"), "limits": ("ssim>=0.5",)}
+        made = setup(tmp_path / "images", **objectives)
+        study = new_study(store, made)
+        for architecture, gain in GAINS.items():
+            # What is beaten in PSNR isn't in SSIM.
+            measured = [
+                replace(m, value=0.7 if architecture == BEATEN else 0.4) if m.name == "ssim_y" else m
+                for m in scores(made, gain)
+            ]
+            complete(store, study, architecture, measured, tmp_path)
+        place = Place("-", tmp_path)
+        found = Opened(store, study, made, place, None, lambda: pytest.fail("no worker is needed"))  # type: ignore[arg-type]
+        assert [t.number for t in choose_members(found, 3)] == [1, 0]
 
 
 def test_all_stages_end_in_one_front_and_are_not_run_twice(

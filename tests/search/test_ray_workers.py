@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from search.pool import Ended, Lost, Raised
-from search.ray_workers import MEBIBYTE, ClusterError, Resources, Workers, check_reachable
+from search.ray_workers import MEBIBYTE, ClusterError, Resources, Workers, check_reachable, installed
 
 
 def obeys(job: Any, data: Any) -> Iterator[Any]:
@@ -131,6 +136,92 @@ def test_an_address_where_nothing_listens_is_refused_within_ten_seconds() -> Non
     with pytest.raises(ClusterError, match="no Ray cluster answers at"):
         Workers(obeys, {}, Resources(), address=address)
     assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize(
+    "says", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"], ids=["nothing", "something else"]
+)
+def test_an_address_where_something_listens_that_is_not_ray_is_refused(says: bytes) -> None:
+    def answer() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = other.accept()
+                connection.sendall(says)
+                open_ones.append(connection)
+
+    open_ones: list[socket.socket] = []
+    with socket.create_server(("127.0.0.2", 0)) as other:
+        threading.Thread(target=answer, daemon=True).start()
+        started = time.monotonic()
+        with pytest.raises(
+            ClusterError, match=r"no Ray cluster answers at '127.0.0.2:\d+' \((timed out|what listens)"
+        ):
+            Workers(obeys, {}, Resources(), address=f"127.0.0.2:{other.getsockname()[1]}")
+        assert time.monotonic() - started < 10
+        for connection in open_ones:
+            connection.close()
+
+
+def test_an_address_that_swallows_everything_is_refused() -> None:
+    with ExitStack() as stack:
+        full = stack.enter_context(socket.create_server(("127.0.0.2", 0), backlog=0))
+        for _ in range(3):  # who comes now gets no answer at all
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        started = time.monotonic()
+        with pytest.raises(ClusterError, match="no Ray cluster answers at .* \\(timed out\\)"):
+            Workers(obeys, {}, Resources(), address=f"127.0.0.2:{full.getsockname()[1]}")
+        assert time.monotonic() - started < 10
+
+
+def test_auto_without_a_cluster_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    ray.shutdown()
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.2", 0))
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.2:{unused.getsockname()[1]}")
+    with pytest.raises(ClusterError, match="no Ray cluster answers at '127.0.0.2"):
+        Workers(obeys, {}, Resources(), address="auto")
+
+
+def test_a_worker_that_makes_no_progress_is_killed_and_lost() -> None:
+    import ray
+
+    ray.shutdown()
+    pool: Workers = Workers(obeys, {}, Resources(workers=1), object_store_bytes=100 * MEBIBYTE, silence_s=3)
+    try:
+        pool.start(1, ("sleep", 600))
+        events = collect(pool, {1}, seconds=120)[1]
+        assert events[-1] == Lost("no progress for 0.05 minutes: killed")
+        deadline = time.monotonic() + 10
+        while len(events) > 1 and _alive(events[0]):
+            assert time.monotonic() < deadline, "the worker outlived its limit"
+            time.sleep(0.1)
+        assert pool.free == 1
+    finally:
+        pool.stop()
+
+
+def test_what_a_node_has_tells_versions_and_source_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = installed()
+    assert here == installed()
+    assert here["torch"] == version("torch").partition("+")[0]
+    for package in ("spaces", "evaluators"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text("")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    for package in ("spaces", "evaluators"):
+        monkeypatch.delitem(sys.modules, package, raising=False)
+    (tmp_path / "spaces" / "block.py").write_text("width = 8")
+    first = installed()
+    (tmp_path / "spaces" / "block.py").write_text("width = 9")
+    second = installed()
+    assert len({each["source"] for each in (here, first, second)}) == 3
+    assert first == second | {"source": first["source"]}
 
 
 @pytest.mark.parametrize("address", ["nonsense", "host:port", "ray://host:10001"])

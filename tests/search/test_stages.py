@@ -29,7 +29,8 @@ from spaces.architecture import Architecture
 from spaces.baselines import published
 from spaces.build import build
 from spaces.pruned import Pruned
-from tests.results.studies import NAME, fill
+from tests.results.studies import DEAR as DEAR_CHAIN
+from tests.results.studies import NAME, complete, fill, new_study, scores, setup
 from tests.search.studies import InProcess
 
 CHEAP, DEAR, FAILED = 0, 2, 3  # trials of the study that ``fill`` makes
@@ -366,3 +367,31 @@ def test_test_images_are_scored_once(opened: Opened) -> None:
         score_on_test(opened, [opened.store.trial(opened.study.id, pruned.number)])
     after = opened.store.trial(opened.study.id, pruned.number).measurements
     assert len(after) == before + 4
+
+
+def test_what_pruning_makes_is_measured_as_the_study_goes_for_it(tmp_path: Path) -> None:
+    """Latency of a pruned network; of what is trained on from it the same, without another measurement."""
+    with Store.open(tmp_path / "results.db") as store:
+        made_with = setup(tmp_path / "images", objectives=("psnr", "gmacs", "latency"))
+        study = new_study(store, made_with)
+        parent = complete(store, study, DEAR_CHAIN, scores(made_with, 1.5), tmp_path)
+    place = Place(str(tmp_path / "results.db"), tmp_path / "runs")
+    with open_study({}, place=place, study=NAME, resume=True, searching=False) as opened:
+        opened = with_pool(opened)
+        counted: list[str] = []
+        measure = opened.bench.runtimes.measure
+
+        def counting(architecture: Architecture, names: Any, **more: Any) -> Any:
+            counted.append(architecture.digest)
+            return measure(architecture, names, **more)
+
+        opened.bench.runtimes.measure = counting  # type: ignore[method-assign]
+        stages = Stages(opened)
+        pruned = stages.prune(parent, 0.6 * stages.gmacs(parent), criterion="l1")
+        (tuned,) = stages.train([Order(pruned, SHORT)])
+        latency = opened.bench.objective_of("latency")
+        assert latency.find(pruned.measurements) == latency.find(tuned.measurements)
+        assert (latency.find(pruned.measurements) or 0) > 0
+        assert counted == [pruned.digest]
+        found = overview(opened.store, NAME)
+        assert {point.number for point in found.front.points} == {pruned.number, tuned.number}

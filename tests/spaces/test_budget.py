@@ -14,6 +14,7 @@ from spaces.build import cost
 from spaces.catalog import described, named_space
 from spaces.chain import Chain
 from spaces.cost import CONVENTIONS, Convention
+from spaces.objectives import Limit
 from spaces.space import Genotype, Space, chain_space
 from spaces.task import Task
 
@@ -286,3 +287,31 @@ def test_impossible_band_is_refused(low: float, high: float) -> None:
 def test_budget_reads_as_text() -> None:
     assert str(Budget(TASK, 0.5)) == "at most 0.5 GMACs at 3x17x19 (exact)"
     assert str(Budget(TASK, 0.5, 0.25, "challenge")) == "0.25 to 0.5 GMACs at 3x17x19 (challenge)"
+
+
+def parameters_of(budget: Budget, genes: Genotype) -> float:
+    return budget.cost_of("parameters", SPACE, genes)
+
+
+def test_a_limit_on_parameters_is_repaired_to_as_that_on_gmacs() -> None:
+    anything = Budget(TASK, inf)
+    genes = plain_genes(3, SPACE.by_name["width"].values[-1])
+    own, least = parameters_of(anything, genes), parameters_of(anything, plain_genes(1, 4))
+    bound = (own + least) / 2
+    limited = Budget(TASK, inf, limits=(Limit("parameters", bound),))
+    found = limited.fit(SPACE, genes)
+    assert found is not None
+    assert found.repaired
+    assert found.cost.parameters <= bound < own
+    assert str(limited) == f"parameters<={bound:.10g}"
+
+
+def test_a_limit_that_no_architecture_meets_is_refused_and_names_itself() -> None:
+    limited = Budget(TASK, inf, limits=(Limit("parameters", 3.0),))
+    with pytest.raises(
+        BudgetError, match=r"limit parameters<=3: no architecture of space .* meets it; the smallest"
+    ):
+        limited.check(SPACE)
+    genes = SPACE.sample(Random(0))
+    assert limited.fit(SPACE, genes) is None
+    assert limited.refusal(SPACE, genes)[0] == "parameters"

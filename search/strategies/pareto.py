@@ -1,0 +1,290 @@
+"""Our own strategy: Pareto evolution that knows what costs are, and guesses the rest.
+
+What an architecture costs is exact and free before any training; other strategies are told it as if it had been
+measured, and have to learn it. Here a question is answered in three steps: children of the best so far, and some
+strangers, make a pool, all of whose costs are looked up; Gaussian processes predict what has to be trained; asked for
+is who is expected to add most hypervolume.
+
+- Michael Emmerich, Nicola Beume and Boris Naujoks, "An EMO Algorithm Using the Hypervolume Measure as Selection
+  Criterion", EMO 2005, https://doi.org/10.1007/978-3-540-31880-4_5: selection by the hypervolume that would be missed.
+- Michael Emmerich, Andre Deutz and Jan Willem Klinkenberg, "Hypervolume-based expected improvement: Monotonicity
+  properties and exact computation", CEC 2011, https://doi.org/10.1109/CEC.2011.5949880. No original code was used.
+
+Our deviations: one exact objective makes the expected improvement a sum over the front's steps; trials that run count
+with what is predicted of them, so that a window of questions spreads over the front; what is expected is what
+would be *measured*, noise of the training included, as that is what a front is made of; kernels aren't chosen, their
+predictions are weighed by how well they explain what was told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from math import inf
+from random import Random
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from results.front import hypervolume
+from search.halving import survivors
+from search.strategies import STRATEGIES, Prospect, Strategy
+from search.strategies.surrogate import Surrogate, features, matrix
+from spaces.architecture import Leaf
+from spaces.measurement import Direction
+from spaces.space import Choice, Genotype, Space
+
+PARENTS = 16
+CHILDREN = 48  # of each question
+# Each new kind at a new width costs some milliseconds to count, so that few are looked at of a large space.
+STRANGERS = 12
+TRIES = 8  # for each child that isn't known or over the budget
+FEWEST = 4  # results, before anything is predicted from them
+MOST = 100  # results that predictions are made from
+CROSSED = 0.3
+SAMPLES = 16  # of predictions, where the expectation has no closed form
+Array = NDArray[np.float64]
+Key = tuple[Leaf, ...]  # a genotype's values
+
+
+@STRATEGIES.add("pareto")
+class ParetoEvolution(Strategy):
+    """Pareto evolution with exact costs and a surrogate for the rest.
+
+    Args:
+        exact: Use the costs that are known before training; without, children are asked for as they come.
+        surrogate: Predict what has to be trained from the architecture; without, from the costs alone.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        *,
+        directions: Sequence[Direction],
+        seed: int,
+        exact: bool = True,
+        surrogate: bool = True,
+    ):
+        super().__init__(space, directions=directions, seed=seed)
+        self._signs = np.array([1.0 if direction == "max" else -1.0 for direction in directions])
+        self._exact, self._surrogate = exact, surrogate
+        self._within: Callable[[Key], bool] = lambda key: True
+        self._look: Callable[[Key], Prospect | None] | None = None
+        self._asked: dict[int, Prospect] = {}
+        self._numbers: dict[str, int] = {}  # of the first question with a digest
+        self._told: dict[int, tuple[float, ...] | None] = {}
+
+    def limit(self, within: Callable[[Genotype], bool]) -> None:
+        self._within = lru_cache(4096)(lambda key: within(self._genotype(key)))
+
+    def foresee(self, look: Callable[[Genotype], Prospect | None]) -> None:
+        self._look = lru_cache(4096)(lambda key: look(self._genotype(key)))
+
+    def restore(self, number: int, genotype: Genotype) -> None:
+        self._note(number, genotype)
+
+    def tell(self, number: int, values: Sequence[float] | None) -> None:
+        self._told[number] = None if values is None else tuple(values)
+
+    def ask(self, number: int) -> dict[str, Leaf]:
+        random = Random(f"{self.seed} {number}")
+        genotype = self._answer(random)
+        self._note(number, genotype)
+        return genotype
+
+    # Children
+
+    def _answer(self, random: Random) -> dict[str, Leaf]:
+        known = self._known()
+        parents = self._parents(known)
+        if self._look is None or not self._exact:
+            return self._child(random, parents) if len(known) >= PARENTS // 2 else self.space.sample(random)
+        pool = self._pool(random, parents)
+        if not pool:  # the search ends in time: the engine counts questions that bring nothing new
+            return self.space.sample(random)
+        return dict(pool[int(self._gains(pool, known, random).argmax())].genotype)
+
+    def _pool(self, random: Random, parents: Sequence[Genotype]) -> list[Prospect]:
+        """New architectures within the budget."""
+        found: dict[str, Prospect] = {}
+
+        def add(genotype: Genotype) -> bool:
+            prospect = self._prospect(genotype)
+            new = prospect is not None and prospect.digest not in self._numbers
+            if prospect is not None and new:
+                found[prospect.digest] = prospect
+            return new
+
+        for _ in range(STRANGERS if parents else CHILDREN):
+            add(self.space.sample(random))
+        for _ in range(CHILDREN if parents else 0):
+            for _ in range(TRIES):
+                child = self._child(random, parents)
+                if self._within(self._key(child)) and add(child):
+                    break
+        return list(found.values())
+
+    def _child(self, random: Random, parents: Sequence[Genotype]) -> dict[str, Leaf]:
+        """One parent's genes, or two parents' mixed, with one or a few changed."""
+        child = dict(random.choice(parents))
+        if random.random() < CROSSED:
+            other = random.choice(parents)
+            child = {name: random.choice((value, other[name])) for name, value in child.items()}
+        free = [choice for choice in self.space if len(choice.values) > 1]
+        while free:
+            choice = random.choice(free)
+            child[choice.name] = _changed(choice, child[choice.name], random)
+            if random.random() < 0.5:
+                break
+        return child
+
+    def _parents(self, known: dict[int, tuple[float, ...]]) -> list[Genotype]:
+        """Genes of the best that were told."""
+        numbers = list(known)
+        kept = survivors(list(known.values()), self.directions, PARENTS)
+        return [self._asked[numbers[row]].genotype for row in kept]
+
+    # What is known of architectures
+
+    def _note(self, number: int, genotype: Genotype) -> None:
+        prospect = self._prospect(genotype)
+        if prospect is not None:
+            self._asked[number] = prospect
+            self._numbers.setdefault(prospect.digest, number)
+
+    def _prospect(self, genotype: Genotype) -> Prospect | None:
+        if self._look is not None:
+            return self._look(self._key(genotype))
+        return Prospect(repr(self._key(genotype)), dict(genotype), (None,) * len(self.directions))
+
+    def _known(self) -> dict[int, tuple[float, ...]]:
+        """Objective values of what was told, by the first question of each architecture."""
+        found = ((number, self._told.get(number)) for number in self._numbers.values())
+        return {number: values for number, values in found if values is not None}
+
+    def _running(self) -> list[Prospect]:
+        """What was asked for, and nothing told of."""
+        return [self._asked[n] for n in self._numbers.values() if n not in self._told]
+
+    def _key(self, genotype: Genotype) -> Key:
+        return tuple(genotype[name] for name in self.space.by_name)
+
+    def _genotype(self, key: Key) -> dict[str, Leaf]:
+        return dict(zip(self.space.by_name, key, strict=True))
+
+    # Who is expected to add most
+
+    def _gains(self, pool: Sequence[Prospect], known: dict[int, tuple[float, ...]], random: Random) -> Array:
+        """Hypervolume that each of the pool is expected to add, (p,); higher is better."""
+        running = self._running()
+        mean, spread = self._predicted([*pool, *running], known)
+        told = np.array(list(known.values())).reshape(-1, len(self._signs)) * self._signs
+        if len(known) < FEWEST:
+            told = told[:0]
+        front = np.concatenate([told, mean[len(pool) :]])
+        mean, spread = mean[: len(pool)], spread[: len(pool)]
+        low = _corner(np.concatenate([told, mean]) if not len(front) else front, mean)
+        if len(self._signs) == 1:
+            return _improvement(mean[:, 0], spread[:, 0], front[:, 0].max(initial=low[0]))
+        trained = np.flatnonzero(spread.any(axis=0))
+        if len(self._signs) == 2 and len(trained) == 1:
+            return expected_gains(front, mean, spread, low, int(trained[0]))
+        return _sampled_gains(front, mean, spread, low, random)
+
+    def _predicted(
+        self, wanted: Sequence[Prospect], known: dict[int, tuple[float, ...]]
+    ) -> tuple[Array, Array]:
+        """Means and standard deviations, (p, m) each, all objectives to be maximised; exact ones have no deviation."""
+        mean, spread = np.zeros((2, len(wanted), len(self._signs)))
+        rows = [features(each.candidate) if each.candidate else {"gmacs": 0.0} for each in wanted]
+        numbers = self._telling(known)
+        told = [features(c) if (c := self._asked[n].candidate) else {"gmacs": 0.0} for n in numbers]
+        inputs = matrix([*rows, *told])
+        for objective, sign in enumerate(self._signs):
+            if wanted[0].exact[objective] is not None:
+                mean[:, objective] = [sign * (each.exact[objective] or 0.0) for each in wanted]
+            elif len(known) < FEWEST:  # dearer is better, and slower
+                prices = inputs[: len(rows), 0]
+                mean[:, objective] = sign * (prices - prices.min()) / (np.ptp(prices) or 1.0)
+                spread[:, objective] = 0.1
+            else:
+                values = [sign * known[number][objective] for number in numbers]
+                shapes = {} if self._surrogate else {"shapes": (0.0,)}
+                made = Surrogate(inputs[len(rows) :], values, **shapes)
+                mean[:, objective], spread[:, objective] = made.predict(inputs[: len(rows)])
+        return mean, spread
+
+    def _telling(self, known: dict[int, tuple[float, ...]]) -> list[int]:
+        """Questions that predictions are made from: all, or the best and the latest."""
+        numbers = list(known)
+        if len(numbers) <= MOST:
+            return numbers
+        best = survivors(list(known.values()), self.directions, MOST // 2)
+        kept = {numbers[row] for row in best}
+        latest = [number for number in reversed(numbers) if number not in kept]
+        return sorted(kept | set(latest[: MOST - len(kept)]))
+
+
+def _changed(choice: Choice, value: Leaf, random: Random) -> Leaf:
+    """Another value; of an ordered choice one near by."""
+    if not choice.ordered:
+        return random.choice([other for other in choice.values if other != value])
+    place, last = choice.values.index(value), len(choice.values) - 1
+    reach = max(1, len(choice.values) // 4)
+    return choice.values[
+        random.choice([p for p in range(max(0, place - reach), min(last, place + reach) + 1) if p != place])
+    ]
+
+
+def _corner(front: Array, pool: Array) -> Array:
+    """The corner that hypervolume is measured from: as far below a front's worst as that is below its best."""
+    worst, best = front.min(axis=0), front.max(axis=0)
+    return np.minimum(worst - np.maximum(best - worst, 1e-9), pool.min(axis=0))
+
+
+def _improvement(mean: Array, spread: Array, level: float | Array) -> Array:
+    """Expected improvement of a normal prediction over a level."""
+    deviation = np.maximum(spread, 1e-12)
+    z = (mean - level) / deviation
+    return (mean - level) * ndtr(z) + deviation * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+
+
+def expected_gains(front: Array, mean: Array, spread: Array, low: Array, trained: int) -> Array:
+    """Expected hypervolume improvement over two objectives, both maximised, of which one is exact; (p,).
+
+    Args:
+        front: (n, 2); dominated points change nothing.
+        mean, spread: (p, 2).
+        low: The reference.
+        trained: Which objective isn't exact.
+    """
+    exact = 1 - trained
+    order = np.argsort(-front[:, exact], kind="stable")
+    steps = np.minimum(front[order, exact], np.inf)
+    levels = np.maximum.accumulate(np.concatenate([low[trained : trained + 1], front[order, trained]]))
+    uppers, lowers = np.concatenate([[inf], steps]), np.concatenate([steps, low[exact : exact + 1]])
+    total = np.zeros(len(mean))
+    for upper, lower, level in zip(uppers, lowers, levels, strict=True):
+        width = np.maximum(0.0, np.minimum(mean[:, exact], upper) - np.maximum(lower, low[exact]))
+        total += width * _improvement(mean[:, trained], spread[:, trained], level)
+    return total
+
+
+def _sampled_gains(front: Array, mean: Array, spread: Array, low: Array, random: Random) -> Array:
+    """The same for any objectives, as a mean over samples."""
+    directions: list[Direction] = ["max"] * len(low)
+    corner = low.tolist()
+    before = hypervolume(front, directions, corner)
+    draws = np.random.default_rng(random.getrandbits(32)).standard_normal((SAMPLES, mean.shape[1]))
+    return np.array(
+        [
+            np.mean(
+                [
+                    hypervolume(np.vstack([front, own + draw * deviation]), directions, corner) - before
+                    for draw in draws
+                ]
+            )
+            for own, deviation in zip(mean, spread, strict=True)
+        ]
+    )

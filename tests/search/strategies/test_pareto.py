@@ -1,0 +1,137 @@
+"""Pareto evolution with exact costs: what it computes, and that it needs fewer trainings than chance."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from results.front import hypervolume
+from search.asktell import Answer, AskTell
+from search.strategies import STRATEGIES
+from search.strategies.pareto import expected_gains
+from spaces.budget import Budget, Candidate
+from spaces.catalog import named_space
+from spaces.measurement import Direction
+from spaces.space import Space
+from spaces.task import Task
+from tests.search.studies import BUDGET, small_space
+
+MAXIMA: tuple[Direction, Direction] = ("max", "max")
+
+
+def test_expected_gains_are_the_mean_of_what_is_gained() -> None:
+    """Against sampling: the closed form is a sum over the front's steps."""
+    random = np.random.default_rng(0)
+    front = np.array([[26.5, -0.4], [26.8, -1.5], [26.6, -2.0], [26.9, -4.0]])  # the third is dominated
+    low = np.array([26.1, -8.0])
+    mean = np.array([[26.4, -0.2], [26.75, -1.0], [26.95, -1.5], [26.8, -6.0], [27.2, -7.9], [26.9, -9.0]])
+    spread = np.array([[0.1, 0.0], [0.05, 0.0], [0.2, 0.0], [0.1, 0.0], [0.01, 0.0], [0.3, 0.0]])
+    found = expected_gains(front, mean, spread, low, 0)
+    before = hypervolume(front, MAXIMA, low.tolist())
+    for row, (middle, deviation) in enumerate(zip(mean, spread, strict=True)):
+        draws = middle + deviation * random.standard_normal((4000, 1))
+        gains = [hypervolume(np.vstack([front, draw]), MAXIMA, low.tolist()) - before for draw in draws]
+        assert found[row] == pytest.approx(np.mean(gains), abs=4 * np.std(gains) / 4000**0.5 + 1e-9)
+    assert found[5] == 0  # beyond the reference
+
+
+def quality(candidate: Candidate) -> float:
+    """Saturates with the cost, depends on kinds, and is noisy: as trainings are."""
+    noise = Random(candidate.architecture.digest).gauss(0, 0.03)
+    blocks = getattr(candidate.architecture, "blocks", ())
+    good = sum(block.kind == "residual" for block in blocks) / len(blocks)
+    return 26 + candidate.gmacs**0.5 / 3 + 0.2 * good + noise
+
+
+def reached(name: str, seed: int, trainings: int, space: Space, **options: Any) -> float:
+    """Hypervolume after so many trainings."""
+    strategy = STRATEGIES[name].create(space, directions=("max", "min"), seed=seed, **options)
+    values: dict[int, tuple[tuple[float, float]]] = {}
+    for answer in AskTell(strategy, BUDGET, window=4).advance(lambda q, rung: values.get(q), trainings):
+        if isinstance(answer, Answer) and answer.outcome == "trial" and answer.candidate:
+            values[answer.question] = ((quality(answer.candidate), answer.candidate.gmacs),)
+    points: Sequence[tuple[float, float]] = [found for (found,) in values.values()]
+    return hypervolume(points, ("max", "min"), (26.0, BUDGET.max_gmacs))
+
+
+def test_half_of_the_trainings_of_random_search_are_enough() -> None:
+    space = small_space()
+    ours = [reached("pareto", seed, 24, space) for seed in range(3)]
+    random = [reached("random", seed, 48, space) for seed in range(3)]
+    assert np.median(ours) > np.median(random)
+
+
+@pytest.mark.parametrize("options", [{"exact": False}, {"surrogate": False}, {}])
+def test_every_ingredient_can_be_left_out_and_who_knows_costs_asks_only_for_new_ones(
+    options: dict[str, bool],
+) -> None:
+    strategy = STRATEGIES["pareto"].create(small_space(), directions=("max", "min"), seed=1, **options)
+    values: dict[int, Any] = {}
+    outcomes = []
+    for answer in AskTell(strategy, BUDGET, window=4).advance(lambda q, rung: values.get(q), 40):
+        assert isinstance(answer, Answer)
+        outcomes.append(answer.outcome)
+        if answer.candidate and answer.outcome == "trial":
+            values[answer.question] = ((quality(answer.candidate), answer.candidate.gmacs),)
+            if options != {"exact": False} and answer.question > 3:
+                assert answer.candidate.genotype == answer.genotype  # within the budget without a repair
+    assert outcomes.count("trial") == 40
+    if options != {"exact": False}:
+        assert set(outcomes) == {"trial"}
+
+
+@pytest.mark.parametrize("directions", [("max",), ("max", "min", "min"), ("max", "max", "min")])
+def test_takes_other_numbers_of_objectives(directions: tuple[Direction, ...]) -> None:
+    strategy = STRATEGIES["pareto"].create(small_space(), directions=directions, seed=1)
+    values: dict[int, Any] = {}
+    found: list[Candidate] = []
+    asktell = AskTell(
+        strategy,
+        BUDGET,
+        window=2,
+        exact=lambda c: (*(None for _ in directions[1:]), c.gmacs) if len(directions) > 1 else (None,),
+    )
+    for answer in asktell.advance(lambda q, rung: values.get(q), 16):
+        assert isinstance(answer, Answer)
+        assert answer.candidate is not None
+        found.append(answer.candidate)
+        told = (quality(answer.candidate), -float(answer.candidate.cost.activations), answer.candidate.gmacs)
+        chosen = told if len(directions) == 3 else told[:1]
+        values[answer.question] = (chosen,)
+    if len(directions) == 1:
+        assert np.mean([quality(c) for c in found[8:]]) > np.mean([quality(c) for c in found[:4]])
+
+
+def test_asks_for_u_nets_too() -> None:
+    space = named_space("unet")
+    budget = Budget(Task("deblur", scale=1), 60.0)
+    strategy = STRATEGIES["pareto"].create(space, directions=("max", "min"), seed=1)
+    values: dict[int, Any] = {}
+    for answer in AskTell(strategy, budget, window=2).advance(lambda q, rung: values.get(q), 6):
+        assert isinstance(answer, Answer)
+        assert answer.candidate is not None
+        values[answer.question] = ((26 + answer.candidate.gmacs / 100, answer.candidate.gmacs),)
+    assert len(values) == 6
+
+
+def test_a_question_takes_no_longer_once_hundreds_were_told() -> None:
+    strategy: Any = STRATEGIES["pareto"].create(small_space(), directions=("max", "min"), seed=1)
+    values: dict[int, Any] = {}
+    asktell = AskTell(strategy, Budget(Task("sr-x4", scale=4), 2.0), window=4)
+    random, spent = Random(0), []
+    for _ in asktell.advance(lambda q, rung: values.get(q), 8):
+        pass
+    for number in range(asktell.questions, 500):
+        genotype = strategy.space.sample(random)
+        strategy.restore(number, genotype)
+        strategy.tell(number, (26 + random.random(), random.random()))
+    for number in range(500, 512):
+        started = time.process_time()
+        strategy.ask(number)
+        spent.append(time.process_time() - started)
+    assert sorted(spent)[len(spent) // 2] < 0.5  # 0.05 on an idle core
