@@ -1,8 +1,9 @@
-"""Searches with and without inheritance: a study that was run is read back as its jobs went."""
+"""Searches that really train: a study that was run is read back as its jobs went."""
 
 from __future__ import annotations
 
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,9 @@ from search.run import Place, run_search
 
 sys.path.append(str(Path(__file__).parents[3] / "benchmarks" / "search"))  # a folder of scripts
 
-from inheritance_search import Ended, ended, name_of, report, run_of
 from strategies import Replay
 from tabular import CONFIG, PACKED, load
+from trained_searches import Ended, ended, name_of, report, run_of
 
 STEPS = 40
 
@@ -38,22 +39,23 @@ def test_a_search_is_read_back_in_the_order_of_its_jobs(replay: Replay, tmp_path
         "train_steps": STEPS,
         "workers.number": 1,
     }
-    place = Place(str(tmp_path / "searches.db"), tmp_path / "runs")
-    run_search(read(CONFIG, few), place=place, study=name_of(False, 0), finish=False)
+    name = name_of("random", 0)
+    place = Place(str(tmp_path / f"{name}.db"), tmp_path / "runs")
+    run_search(read(CONFIG, few), place=place, study=name, finish=False)
     with Store.open(place.db, create=False) as store:
-        study = store.study("scratch-0")
+        study = store.study(name)
         metric, protocol = study.data["objective"]
         replay.table.header.update(metric=metric, protocol=protocol)
         found = ended(store, study, replay)
         complete = store.trials(study.id, states=["complete"])
         psnr = sorted(next(m.value for m in t.measurements if m.key == (metric, protocol)) for t in complete)
-        cells = report(store, replay, 1)
     assert psnr
     assert sorted(each.measured for each in found) == psnr
     spent = [each.spent for each in found]
     assert spent == sorted(spent)
     assert 8 < spent[-1] <= STEPS
-    assert next(iter(cells.columns[2].cells)) == "1"
+    cells = report(Namespace(work=tmp_path, seeds=2, trainings=1), replay)
+    assert [next(iter(column.cells)) for column in cells.columns[:3]] == ["random", "in the search", "1"]
 
 
 def test_what_the_table_lacks_adds_nothing(replay: Replay) -> None:

@@ -1,20 +1,23 @@
-"""Does a search find better fronts for its steps where new networks start from the tensors of their like?
+"""Searches that really train: what inheritance, early stopping and the strategy are each worth in training steps.
 
-The same search, really trained on the tabular benchmark's space, recipe and images (`search.run`, as ``pixelfront
-search --config benchmarks/search/tabular_sr_x4.toml`` runs it), once as it is and once with ``--inherit``: equal steps,
-equal seeds. An inherited network has its ancestors' training behind it as well, so that its PSNR isn't comparable
-with that of one trained from scratch. So each front is shown twice: as the search measured it, and as the table has the
-same networks, each trained from scratch to the end.
+A table can't replay networks that start from the tensors of others. So these searches train, on the space, the images
+and the recipe of the tabular benchmark, though at half its steps: `search.run`, as ``pixelfront search --config
+benchmarks/search/tabular_sr_x4.toml --steps 512`` runs it. Equal training steps and seeds for all.
 
-    python benchmarks/search/inheritance_search.py --work DIR                # searches; goes on where it was
-    python benchmarks/search/inheritance_search.py --work DIR --report       # what there is so far
+An inherited network has its ancestors' training behind it as well. So each front is shown twice: as the search measured
+it, which are the networks that its user gets, and as the table has the same networks, each trained from scratch for
+1,024 steps, which says whether the architectures are better too.
 
-The searches write to DIR/log, studies are in DIR/searches.db. At 23 ms a step a search of 20 trainings takes 8 minutes
-of one core.
+    python benchmarks/search/trained_searches.py --work DIR                # all; goes on where it was
+    python benchmarks/search/trained_searches.py --work DIR --only ours    # the ways whose names start so
+    python benchmarks/search/trained_searches.py --work DIR --report       # what there is so far
+
+The searches write to DIR/log. At 23 ms a step a search of 10 trainings' steps takes about 5 minutes of one core.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
@@ -22,6 +25,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from statistics import mean
+from typing import Any
 
 import tabular
 from rich.console import Console
@@ -40,8 +44,17 @@ from search.run import Place, run_search
 from search.strategies import STRATEGIES
 from spaces.budget import Budget
 
-FIRST, ETA = 256, 3
-WAYS = {"from scratch": False, "inherited": True}
+STEPS = 512
+LADDER = {"training.rungs": (128, STEPS), "eta": 3}
+WHOLE = {"training.rungs": (STEPS,)}
+WAYS: dict[str, dict[str, Any]] = {
+    "ours": {"strategy": "pareto", "inherit": True, **LADDER},
+    "ours without early stopping": {"strategy": "pareto", "inherit": True, **WHOLE},
+    "ours without inheritance": {"strategy": "pareto", "inherit": False, **LADDER},
+    "TPE": {"strategy": "tpe", "inherit": False, **WHOLE},
+    "TPE with inheritance, early stopping": {"strategy": "tpe", "inherit": True, **LADDER},
+    "random": {"strategy": "random", "inherit": False, **WHOLE},
+}
 SHOWN = (0.25, 0.5, 0.75, 1.0)  # of the steps
 
 
@@ -51,38 +64,36 @@ SCORED: dict[str, Callable[[Ended], float | None]] = {
 }
 
 
-def name_of(inherit: bool, seed: object) -> str:
+def name_of(way: str, seed: int) -> str:
     """The study's."""
-    return f"{'inherit' if inherit else 'scratch'}-{seed}"
+    return f"{re.sub(r'[^a-z]+', '-', way.lower())}-{seed}"
 
 
-def search(args: Namespace, inherit: bool, seed: int) -> bool:
+def search(args: Namespace, way: str, seed: int) -> bool:
     """Run a search to its end, or on to it; False if it was interrupted."""
     train, validation = tabular.Work(args.work, args.data).link_images()
     said = {
         "data.train": train,
         "data.validation": validation,
-        "training.rungs": tuple(rung for rung in tabular.RUNGS if rung >= FIRST),
-        "eta": ETA,
-        "strategy": args.strategy,
-        "inherit": inherit,
+        "training.steps": STEPS,
         "seed": seed,
+        "window": args.window,
         "train_steps": args.trainings * tabular.RUNGS[-1],
         "workers.number": args.workers,
+        **WAYS[way],
     }
-    name, place = name_of(inherit, seed), Place(str(args.work / "searches.db"), args.work / "runs")
+    name = name_of(way, seed)
+    place = Place(str(args.work / f"{name}.db"), args.work / "runs")
     before = _state(place, name)
     if before == "complete":
         return True
     with open(args.work / "log", "a") as log:
-        console = Console(file=log, width=120)
-        again = before is not None
         run_search(
-            {} if again else read(tabular.CONFIG, said),
+            read(tabular.CONFIG, said) if before is None else {},
             place=place,
             study=name,
-            resume=again,
-            console=console,
+            resume=before is not None,
+            console=Console(file=log, width=120),
             finish=False,
         )
     return _state(place, name) == "complete"
@@ -153,10 +164,12 @@ def run_of(found: Sequence[Ended], replay: Replay, psnr: Callable[[Ended], float
     return run
 
 
-def report(store: Store, replay: Replay, trainings: int) -> Cells:
+def report(args: Namespace, replay: Replay) -> Cells:
     """Shares at parts of the steps, mean and range over the seeds; what 95 % took; what inheritance adds in dB."""
     full = replay.table.rungs[-1]
-    cells = Cells(title=f"Share of the best hypervolume, in %, of {trainings} trainings' steps each")
+    cells = Cells(
+        title=f"Share of the table's best hypervolume, in %, of {args.trainings} trainings' steps each"
+    )
     heads = [f"{part:.0%} of steps" for part in SHOWN]
     for head in (
         "search",
@@ -168,21 +181,29 @@ def report(store: Store, replay: Replay, trainings: int) -> Cells:
         "not in table",
     ):
         cells.add_column(head, justify="left" if head in ("search", "PSNR") else "right")
-    studies = {summary.study.name: summary.study for summary in store.studies()}
-    for way, inherit in WAYS.items():
-        mine = [study for name, study in sorted(studies.items()) if name.startswith(name_of(inherit, ""))]
-        found = [ended(store, study, replay) for study in mine]
+    for way in WAYS:
+        found = [
+            each
+            for seed in range(args.seeds)
+            if (each := _ended(args, name_of(way, seed), replay)) is not None
+        ]
         both = [(e.measured, e.scratch) for each in found for e in each if e.scratch is not None]
         missing = sum(e.scratch is None for each in found for e in each)
         gain = f"{mean(a - b for a, b in both):+.3f}" if both else "-"
-        for scored, psnr in SCORED.items():
+        for scored, psnr in SCORED.items() if found else ():
             curves = Curves(way, [run_of(each, replay, psnr) for each in found])
-            shares = [_mean(curves.at(int(part * trainings * full)), 100) for part in SHOWN] if mine else []
-            took = _mean(curves.steps_to(0.95), 1 / full) if mine else ""
-            cells.add_row(
-                way, scored, str(len(mine)), *(shares or [""] * len(SHOWN)), took, gain, str(missing)
-            )
+            shares = [_mean(curves.at(int(part * args.trainings * full)), 100) for part in SHOWN]
+            took = _mean(curves.steps_to(0.95), 1 / full)
+            cells.add_row(way, scored, str(len(found)), *shares, took, gain, str(missing))
     return cells
+
+
+def _ended(args: Namespace, name: str, replay: Replay) -> list[Ended] | None:
+    place = args.work / f"{name}.db"
+    if not place.exists():
+        return None
+    with Store.open(str(place), create=False, read_only=True) as store:
+        return ended(store, store.study(name), replay)
 
 
 def _mean(values: Sequence[float], unit: float) -> str:
@@ -193,24 +214,19 @@ def _mean(values: Sequence[float], unit: float) -> str:
 
 def main() -> int:
     found = tabular.parser(__doc__, "folder of the searches")
-    found.add_argument("--strategy", default="pareto")
-    found.add_argument("--seeds", type=int, default=2)
-    found.add_argument("--trainings", type=int, default=20, help="budget, in whole trainings")
+    found.add_argument("--only", nargs="+", default=[""], help="ways whose names start with one of these")
+    found.add_argument("--seeds", type=int, default=3)
+    found.add_argument("--trainings", type=int, default=10, help="budget, in whole trainings of 1,024 steps")
+    found.add_argument("--window", type=int, default=2)
     found.add_argument("--workers", type=int, default=2)
     found.add_argument("--report", action="store_true", help="show what there is so far")
     args = found.parse_args()
     try:
-        if not args.report:
-            for seed in range(args.seeds):
-                for inherit in WAYS.values():
-                    if not search(args, inherit, seed):
-                        return 130
-        place = args.work / "searches.db"
-        if not place.exists():
-            raise ValueError(f"--work {args.work}: expected searches, got none; run without --report")
-        with Store.open(place, create=False) as store:
-            console = Console(width=160)
-            console.print(report(store, Replay(tabular.load()), args.trainings))
+        for seed in () if args.report else range(args.seeds):
+            for way in WAYS:
+                if way.startswith(tuple(args.only)) and not search(args, way, seed):
+                    return 130
+        Console(width=200).print(report(args, Replay(tabular.load())))
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
