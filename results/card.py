@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from results.overview import GIGA, cost_key, goal_text, value
+from results.overview import GIGA, Overview, cost_key, goal_text, value
 from results.schema import Study, Trial
 from spaces.architecture import Architecture
 from spaces.measurement import Measurement
 
+NAMED = 8  # members of a front
 LONGEST = 1000  # characters of an architecture: a pruned one names every tensor
 
 
@@ -100,7 +101,11 @@ def model_card(
         "",
         "## Training and data",
         "",
-        *(_training(study) if len(lineage) == 1 and trial.stage == "search" else _stages(study, lineage)),
+        *(
+            _searched(study, trial)
+            if len(lineage) == 1 and trial.stage == "search"
+            else _stages(study, lineage)
+        ),
         "",
         *(
             f"- {split}: {study.data[split]['name']}, {study.data[split]['images']} image(s), "
@@ -137,6 +142,11 @@ def _training(study: Study) -> list[str]:
         f"tenth {losses[1]}, Adam, learning rate {training['learning_rate']:g} falling along a cosine, average of "
         f"weights {training['ema']:g}, {training['precision']}."
     ]
+
+
+def _searched(study: Study, trial: Trial) -> list[str]:
+    start = start_text(study, trial)
+    return [*_training(study), *([f"The network {start}."] if start else ())]
 
 
 def _stages(study: Study, lineage: Sequence[Trial]) -> list[str]:
@@ -176,7 +186,36 @@ def stage_text(study: Study, trial: Trial) -> str:
             for member in origin.get("teacher", ())
         )
         return stages + (f"; teacher: {teachers}" if teachers else "")
-    return " ".join(_training(study)).rstrip(".")
+    start = start_text(study, trial)
+    return " ".join(_training(study)).rstrip(".") + (f"; {start}" if start else "")
+
+
+def start_text(study: Study, trial: Trial) -> str:
+    """Where a trial of the search has its first weights from, and the training behind it in all; empty if random."""
+    origin = trial.origin or {}
+    if "inherits" in origin:
+        start = f"starts from trial {origin['inherits']}'s weights at step {origin['inherits_step']}"
+    elif "supernet" in origin:
+        start = f"starts from its weights in supernet {origin['supernet']}"
+    else:
+        return ""
+    return f"{start}; {steps_behind(study, trial):,} steps of training behind it in all"
+
+
+def starts_text(found: Overview) -> str:
+    """Which members of a front had other weights than random ones to start from; empty if none had."""
+    heirs = [(trial, start_text(found.study, trial)) for trial in found.members]
+    said = [f"trial {trial.number} {text}" for trial, text in heirs if text]
+    if not said:
+        return ""
+    steps = found.study.config["training"]["steps"]
+    more = f"; and {len(said) - NAMED} more" if len(said) > NAMED else ""
+    return f"unequal training ({steps:,} steps from scratch): {'; '.join(said[:NAMED])}{more}"
+
+
+def steps_behind(study: Study, trial: Trial) -> int:
+    """Training steps of a complete trial of the search and of all whose weights it started from."""
+    return int((trial.origin or {}).get("steps_before", 0)) + int(study.config["training"]["steps"])
 
 
 def _said(stage: Mapping[str, Any]) -> str:

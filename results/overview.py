@@ -314,7 +314,7 @@ def row(found: Overview, point: Point, trial: Trial) -> dict[str, Any]:
     ``parent`` is the number of the trial that it was made from. ``training_seconds`` are those of its own stage.
     ``test_protocol`` is that of the study's metric; other test scores differ from it in the colour that their
     name says. ``test_<metric>_gain`` is over the trivial method on the test images. Of several trainings the quality
-    is their mean; the test scores and the time are the first's.
+    and what the study goes for are their means; the test scores and the time are the first's.
     """
     study = found.study
     assert found.front.quality is not None
@@ -336,10 +336,10 @@ def row(found: Overview, point: Point, trial: Trial) -> dict[str, Any]:
         f"{quality.name}_gain": point.quality - found.baseline[1],
         "training_seconds": trial.seconds,
     }
-    shown = [*found.objectives, *(each for each, _ in found.limits)]
-    record |= {
-        each.metric: value(trial.measurements, *each.key) for each in shown if each.name not in COLUMNS
-    }
+    if before := (trial.origin or {}).get("steps_before"):  # it didn't start from random weights
+        record["steps_before"] = before
+    means = found.distinct[trial.id].measurements
+    record |= {each.metric: value(means, *each.key) for each in goals(found)}
     return record | _interval(found, trial, quality.name) | scores_on_test(study, trial)
 
 
@@ -417,6 +417,25 @@ def as_json(found: Overview) -> str:
         "front": rows(found),
     } | comparison_record(found)
     return json.dumps(record, indent=2)
+
+
+def goals(found: Overview) -> list[Objective]:
+    """What the study goes for and limits beside what every row has, once each."""
+    shown = dict.fromkeys([*found.objectives, *(each for each, _ in found.limits)])
+    return [each for each in shown if each.name not in COLUMNS]
+
+
+def corner_text(found: Overview) -> str:
+    """The point that hypervolume is measured from; empty where there is none."""
+    reference, quality = found.front.reference, found.front.quality
+    if reference is None or quality is None:
+        return ""
+    if found.plain:
+        return f"({reference.cost / GIGA:g} GMACs, {reference.quality:.3f} {quality.unit})"
+    return ", ".join(
+        f"{each.name} {'worst' if bound is None else f'{bound:.5g}'}"
+        for each, bound in zip(found.objectives, reference.corner, strict=True)
+    )
 
 
 def spread_text(record: Mapping[str, Any], name: str) -> str:

@@ -7,6 +7,7 @@ and never change behind the reader's back.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -320,6 +321,20 @@ class Ask:
     trial_id: int | None
     reason: str | None
     told: tuple[tuple[int, int], ...] | None = None
+
+
+def turned_away_by(reason: str | None) -> str:
+    """Who turned a question away, after its reason: ``budget``, ``limit on latency``, ``filter naswot:0.5``."""
+    found = re.match(
+        r"--filter (?P<filter>[^ ]+): |(?P<limit>\w+) of .* is over the limit|(?P<failed>\w+) (was|can't)",
+        reason or "",
+    )
+    if found is None:
+        found = re.search(r"within (?P<limit>\w+)[<>]=", reason or "")
+    if found is None:
+        return "budget"
+    named = {"filter": "filter {}", "limit": "limit on {}", "failed": "measuring of {}"}
+    return next(named[name].format(said) for name, said in found.groupdict().items() if said)
 
 
 @dataclass(frozen=True)

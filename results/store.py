@@ -9,6 +9,7 @@ a power cut may take the last ones (synchronous=NORMAL), never the database.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,7 @@ from results.schema import (
     Trial,
     TrialRow,
     TrialState,
+    turned_away_by,
 )
 from spaces.measurement import Measurement
 
@@ -235,6 +237,17 @@ class Store:
         with self._read() as connection:
             found = connection.execute(counted.group_by(AskRow.outcome)).all()
         return {outcome: n for outcome, n in found}  # noqa: C416
+
+    def count_turned_away(self, study_id: int) -> dict[str, int]:
+        """How many questions were rejected, by who turned them away, as ``turned_away_by`` calls them."""
+        counted = select(AskRow.reason, func.count()).where(
+            AskRow.study_id == study_id, AskRow.outcome == "rejected"
+        )
+        counts: Counter[str] = Counter()
+        with self._read() as connection:
+            for reason, n in connection.execute(counted.group_by(AskRow.reason)):
+                counts[turned_away_by(reason)] += n
+        return dict(counts)
 
     # Trials
 

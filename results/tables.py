@@ -16,14 +16,16 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from results.card import start_text, starts_text
 from results.overview import (
-    COLUMNS,
     GIGA,
     Overview,
     baseline_value,
     comparison_text,
+    corner_text,
     cost_key,
     goal_text,
+    goals,
     rows,
     spread_text,
     value,
@@ -65,7 +67,7 @@ def front_table(found: Overview) -> RenderableType:
         f"over {found.baseline[0]} [{quality.unit}]",
     ):
         table.add_column(Text(heading), justify="right")
-    extra = [each for each in _goals(found) if each.name not in COLUMNS]
+    extra = goals(found)
     for each in extra:
         table.add_column(Text(each.heading), justify="right")
     tested = f"test_{quality.name}"
@@ -103,7 +105,8 @@ def _footnotes(found: Overview, records: list[dict[str, Any]], tested: str) -> l
             f"{front.quality.name}: mean ± half of its 95 % interval (trainings); {found.comparison.method}",
             *filter(None, [comparison_text(found)]),
         ]
-    notes += [f"{each.name}: {each.protocol}" for each in _goals(found) if each.name not in COLUMNS]
+    notes += [f"{each.name}: {each.protocol}" for each in goals(found)]
+    notes += filter(None, [starts_text(found)])
     if front.unmet:
         said = ", ".join(str(limit) for _, limit in found.limits)
         notes.append(
@@ -120,21 +123,9 @@ def _footnotes(found: Overview, records: list[dict[str, Any]], tested: str) -> l
         test = baseline_value(found.study, front.quality.name, protocol)
         notes.append(f"test {front.quality.name}: {protocol}; {label} {test:.3f}; never used to choose")
     if front.reference is not None and front.hypervolume is not None:
-        reference, unit = front.reference, front.quality.unit
-        corner = f"({reference.cost / GIGA:g} GMACs, {reference.quality:.3f} {unit})"
-        if not found.plain:
-            corner = ", ".join(
-                f"{each.name} {'worst' if bound is None else f'{bound:.5g}'}"
-                for each, bound in zip(found.objectives, reference.corner, strict=True)
-            )
         volume = f"{found.volume:.4f} {found.volume_unit}"
-        notes.append(f"hypervolume {volume} from {corner}: {reference.meaning}")
+        notes.append(f"hypervolume {volume} from {corner_text(found)}: {front.reference.meaning}")
     return notes
-
-
-def _goals(found: Overview) -> list[Objective]:
-    """What the study goes for and limits, once each."""
-    return list(dict.fromkeys([*found.objectives, *(each for each, _ in found.limits)]))
 
 
 def _shown(each: Objective, measured: float | None) -> str:
@@ -201,6 +192,7 @@ def trial_view(
         f"parent {lineage[-2].number if len(lineage) > 1 else 'none'}",
         *([f"children {', '.join(f'{t.number} ({t.stage})' for t in children)}"] if children else ()),
         f"architecture {_cut(trial.architecture)}",
+        *filter(None, [start_text(study, trial)]),
         *(f"{key} {_plain(said)}" for key, said in (trial.origin or {}).items()),
     ]
     parts: list[RenderableType] = [Text("\n".join(lines))]

@@ -12,7 +12,14 @@ import typer
 
 from search.commands.options import app
 
-for group in ("searching", "supernet", "looking", "taking", "measuring", "data"):  # importing registers, in this order
+for group in (
+    "searching",
+    "supernet",
+    "looking",
+    "taking",
+    "measuring",
+    "data",
+):  # importing registers, in this order
     import_module(f"search.commands.{group}")
 
 

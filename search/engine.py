@@ -6,7 +6,7 @@ The store is the only truth and this the only writer. Nothing here knows Ray or 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -59,6 +59,7 @@ class Search:
         folder: For checkpoints and weights.
         retries: Times that a trial is tried again after its worker was lost.
         batches: Ask only while nothing runs, so that what the judge times isn't disturbed. The sequence is the same.
+        origin: What goes on record as that of trials that don't start from another's tensors.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Search:
         retries: int = 2,
         observer: Observer | None = None,
         batches: bool = False,
+        origin: Mapping[str, Any] | None = None,
     ):
         self._store = store
         self._study = study_id
@@ -83,6 +85,7 @@ class Search:
         self._task = task
         self._objectives = tuple(objectives)
         self._batches = batches
+        self._origin = origin
         self._limits = limits
         self._observer = observer
         self._job = job
@@ -134,7 +137,9 @@ class Search:
     def _loop(self) -> Stop:
         while True:
             asked_all = self._ask_and_tell()
-            self._execution.start()
+            whole = asked_all or not self._batches  # a batch begins when all of it was asked for
+            if whole:
+                self._execution.start()
             if self._observer:
                 self._observer.changed(self.tally)
             if asked_all and self._execution.idle:
@@ -143,7 +148,8 @@ class Search:
                 continue
             if (stop := self._stop()) is not None:
                 return stop
-            self._execution.handle(timeout_s=0.2 if asked_all else 0.0)
+            if whole:
+                self._execution.handle(timeout_s=0.2 if asked_all else 0.0)
 
     def _stop(self) -> Stop | None:
         if self._interrupted:
@@ -258,7 +264,7 @@ class Search:
 
     def _heritage(self, answer: Answer) -> dict[str, Any] | None:
         if answer.parent is None:
-            return None
+            return None if self._origin is None else dict(self._origin)
         question, rung = answer.parent
         return heir(self._by_question[question], self._halving.steps[rung])
 

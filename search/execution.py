@@ -26,8 +26,9 @@ from spaces.task import Task
 
 @dataclass
 class Running:
-    """A trial that a worker has: where it stands, and since when (monotonic)."""
+    """A trial that a worker has: where it stands, and since when (monotonic); ``key`` tells its events from others."""
 
+    key: int
     trial: Trial
     attempt: int
     steps: int
@@ -42,6 +43,7 @@ class Tally:
 
     Attributes:
         paused: Trials that rest at a rung now.
+        running: By their keys.
         steps: Training steps of all jobs chosen; those that a lost worker did in vain aren't in it.
         worker_seconds: That workers spent on trials that they no longer have.
     """
@@ -123,6 +125,7 @@ class Execution:
         self._retries = retries
         self._waiting: deque[Trial] = deque()
         self._attempts: dict[int, int] = {}
+        self._starts = 0
         self._suspects: list[tuple[Running, str]] = []
         self.tally = Tally()
         for name in ("checkpoints", "weights"):
@@ -155,9 +158,9 @@ class Execution:
             StoreError: if the store can't be written.
             EvaluationError: if the first evaluations raise and none succeeds.
         """
-        for trial_id, event in self._pool.events(timeout_s):
-            # A settled trial's stream still says that it ended.
-            if (running := self.tally.running.get(trial_id)) is not None:
+        for key, event in self._pool.events(timeout_s):
+            # A settled trial's stream still says that it ended, maybe after the trial was started again.
+            if (running := self.tally.running.get(key)) is not None:
                 self._handle(running, event)
         self.start()
 
@@ -166,7 +169,7 @@ class Execution:
         suspects, self._suspects = self._suspects, []
         for running, reason in suspects:
             running.since = time.monotonic()
-            self.tally.running[running.trial.id] = running
+            self.tally.running[running.key] = running
             self._fail(running, reason)
         return bool(suspects)
 
@@ -215,9 +218,10 @@ class Execution:
         self._store.start_trial(trial.id)
         checkpoint, seconds, step = self._checkpoint(trial)
         job = self._job(trial, checkpoint, seconds)
-        self._pool.start(trial.id, job)
+        self._starts += 1
+        self._pool.start(self._starts, job)
         self.tally.paused -= trial.state == "paused"
-        self.tally.running[trial.id] = Running(trial, attempt, job.rungs[-1], step)
+        self.tally.running[self._starts] = Running(self._starts, trial, attempt, job.rungs[-1], step)
 
     def _checkpoint(self, trial: Trial) -> tuple[bytes | None, float, int]:
         """The state at the last rung on record, the seconds spent until then, and its step."""
@@ -324,7 +328,7 @@ class Execution:
 
     def _release(self, running: Running) -> None:
         """Its worker no longer has the trial."""
-        del self.tally.running[running.trial.id]
+        del self.tally.running[running.key]
         self.tally.worker_seconds += time.monotonic() - running.since
 
 

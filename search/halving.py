@@ -120,6 +120,9 @@ class Halving:
         """A trial's objective values at its next rung; None where it failed on the way there."""
         told = self._values.setdefault(number, [])
         if values is None:
+            if told:  # in a replay, nobody chose it
+                self._rungs[len(told) - 1].gone.add(number)
+                self._rungs[len(told) - 1].waiting = None
             return
         told.append(tuple(values))
         rung = self._rungs[len(told) - 1]

@@ -66,7 +66,8 @@ def start_path(folder: Path, number: int, step: int) -> Path:
 
 def heir(parent: Trial, step: int) -> dict[str, Any]:
     """What goes on record as the origin of a trial that starts from the parent's tensors at a step."""
-    return {"inherits": parent.number, "inherits_step": step}
+    before = (parent.origin or {}).get("steps_before", 0) + step
+    return {"inherits": parent.number, "inherits_step": step, "steps_before": before}
 
 
 def inheriting(make: Make, store: Store, study_id: int, folder: Path, steps: Sequence[int]) -> Make:
@@ -78,7 +79,7 @@ def inheriting(make: Make, store: Store, study_id: int, folder: Path, steps: Seq
     def made(trial: Trial, checkpoint: bytes | None, seconds: float) -> Job:
         job = replace(make(trial, checkpoint, seconds), keeps=tuple(steps))
         origin = trial.origin or {}
-        if "inherits" not in origin:
+        if "inherits" not in origin or checkpoint is not None:  # which holds all that became of them
             return job
         parent = store.trial(study_id, origin["inherits"])
         path = start_path(folder, parent.number, origin["inherits_step"])
@@ -94,15 +95,10 @@ def inheriting(make: Make, store: Store, study_id: int, folder: Path, steps: Seq
 
 
 def trained_steps(trials: Sequence[Trial], steps: int) -> dict[int, int]:
-    """Number of each trial to the training steps behind its weights, its ancestors' included.
+    """Number of each trial to the training steps behind its weights, its ancestors' and a supernet's included.
 
     Args:
-        trials: Of a search, by number: whom one inherits from comes before it.
+        trials: Of a search.
         steps: Of one training.
     """
-    before: dict[int, int] = {}
-    for trial in trials:
-        origin = trial.origin or {}
-        parent = origin.get("inherits")
-        before[trial.number] = 0 if parent is None else before.get(parent, 0) + origin["inherits_step"]
-    return {number: inherited + steps for number, inherited in before.items()}
+    return {trial.number: (trial.origin or {}).get("steps_before", 0) + steps for trial in trials}

@@ -27,8 +27,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from results.migrations import VERSION_TABLE
 from results.front import Point
+from results.migrations import VERSION_TABLE
 from results.overview import GIGA, Overview, cost_key, goal_text, overview, value
 from results.schema import Rung, Trial
 from results.store import Store
@@ -158,7 +158,8 @@ def _new_study(storage: BaseStorage, found: Overview, *, replace: bool) -> optun
             )
         optuna.delete_study(study_name=name, storage=storage)
     quality = found.front.quality
-    said = [each.direction for each in found.objectives] or ["min", "max" if quality is None else quality.direction]
+    usual = ["min", "max" if quality is None else quality.direction]
+    said = [each.direction for each in found.objectives] or usual
     directions = [StudyDirection.MINIMIZE if each == "min" else StudyDirection.MAXIMIZE for each in said]
     headings = [each.heading for each in found.objectives]
     study = optuna.create_study(storage=storage, study_name=name, directions=directions)
@@ -191,7 +192,8 @@ def _trials(found: Overview, rungs: Sequence[Rung]) -> list[FrozenTrial]:
     ended = [trial for trial in found.trials if trial.state in STATES]
     points = {point.id: point for point in found.front.points}
     return [
-        _frozen(found, trial, points.get(trial.id), distributions, curves.get(trial.id, [])) for trial in ended
+        _frozen(found, trial, points.get(trial.id), distributions, curves.get(trial.id, []))
+        for trial in ended
     ]
 
 

@@ -172,7 +172,7 @@ def _recipes(stages: Stages) -> tuple[Recipe, Recipe | None]:
 
 
 def choose_members(opened: Opened, count: int) -> list[Trial]:
-    """The trials to prune: of the front before any pruning, over the study's objectives, those with the highest quality.
+    """The trials to prune: of the front before any pruning, over the study's objectives, those of the highest quality.
 
     Where the fewest GMACs are looked for, first the cheapest that reach the quality: pruning them goes further down.
     What is below a limit on quality comes last. Limits on costs rule nothing out, as pruning lowers costs.
@@ -200,7 +200,7 @@ def choose_members(opened: Opened, count: int) -> list[Trial]:
         return all(value is not None and limit.met(value) for value, limit in found)
 
     members = list(front.members)
-    chosen = sorted(members[::-1], key=quality, reverse=True)
+    chosen = sorted(members, key=quality, reverse=True)
     if (floor := floor_of(study)) is not None:
         reached = [point for point in members if point.quality >= floor[1]]
         chosen = reached + [point for point in chosen if point not in reached]

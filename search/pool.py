@@ -38,7 +38,7 @@ class Pool(Protocol):
         """Evaluations that can start now."""
 
     def start(self, key: int, job: Any) -> None:
-        """Run a job; its events come with ``key``."""
+        """Run a job; its events come with ``key``, which no job that it still has may have."""
 
     def events(self, timeout_s: float) -> Iterable[tuple[int, Any]]:
         """(key, event) of what has happened, waiting up to ``timeout_s`` for the first.

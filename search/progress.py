@@ -101,7 +101,7 @@ class TerminalProgress:
         if tally.paused:
             parts.append(f"{tally.paused} of them paused, {tally.complete} complete")
         if tally.trials:  # of a search: nothing else asks questions
-            parts.append(f"{tally.rejected} over budget, {tally.duplicates} repeats turned away for free")
+            parts.append(f"{tally.rejected} over budget, {tally.duplicates} duplicates turned away for free")
         parts += [f"{n} turned away by {by}, free" for by, n in tally.turned_away.items()]
         if tally.repaired:
             parts.append(f"{tally.repaired} repaired")

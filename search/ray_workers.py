@@ -19,7 +19,7 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 from math import ceil
@@ -33,6 +33,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 import ray
 import ray.exceptions
 from ray._private.services import canonicalize_bootstrap_address
+from ray._raylet import InnerGcsClient  # type: ignore[attr-defined]  # without a stub
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search.pool import Ended, Lost, Raised
@@ -398,17 +399,17 @@ def check_reachable(address: str) -> str:
     if host is None or port is None:
         raise ClusterError(f"a Ray address is HOST:PORT, auto or local, got '{address}'")
     try:
-        found = canonicalize_bootstrap_address(
-            address
-        )  # as Ray will: of localhost it makes this machine's address
+        # As Ray will: of localhost it makes this machine's address.
+        found = canonicalize_bootstrap_address(address)
         host, _, port_text = (found or address).rpartition(":")
-        _check_grpc(host.strip("[]"), int(port_text))
+        _check_http2(host.strip("[]"), int(port_text))
+        _check_ray(found or address)
     except OSError as error:
         raise ClusterError(f"no Ray cluster answers at '{address}' ({error}). {start}") from error
     return address
 
 
-def _check_grpc(host: str, port: int) -> None:
+def _check_http2(host: str, port: int) -> None:
     """Nothing, if what listens there speaks HTTP/2, as Ray does.
 
     Raises: OSError: if not.
@@ -420,6 +421,31 @@ def _check_grpc(host: str, port: int) -> None:
         answer = connection.recv(9)
     if len(answer) < 4 or answer[3] != HTTP2_SETTINGS:
         raise OSError("what listens there isn't Ray")
+
+
+def _check_ray(address: str) -> None:
+    """Nothing, if Ray answers there: a proxy speaks HTTP/2 too, and ``ray.init`` asks one for half a minute.
+
+    Raises: OSError: if not.
+    """
+    try:
+        with _hushed():
+            InnerGcsClient.standalone(address, cluster_id=None, timeout_ms=int(1000 * CONNECT_TIMEOUT_S))
+    except ray.exceptions.RayError as error:
+        raise OSError(f"what listens there isn't Ray: {_first_line(error)}") from error
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Without standard error meanwhile, where Ray's own code logs what the error says as well."""
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _first_line(error: BaseException) -> str:

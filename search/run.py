@@ -126,6 +126,7 @@ def search(opened: Opened) -> Stop:
         retries=config.workers.retries,
         observer=progress,
         batches=any(each.name == "latency" for each in setup.measured),
+        origin=setup.origin,
     )
     with stops_on_signal(run.interrupt, opened.console), progress:
         stop = run.run()

@@ -90,14 +90,14 @@ class Screen:
         return self._told[digest]
 
     def _judged(self, macs: float, value: float) -> str | None:
-        """Whether so few of its neighbours are as good that it is in the share that is kept, itself counted."""
+        """Whether so few of its neighbours are better that it is in the share that is kept, itself counted."""
         like = sorted(self._seen, key=lambda seen: abs(seen[0] - macs) / max(seen[0], macs))[:NEIGHBOURS]
-        as_good = sum(other >= value for _, other in like)
-        if len(like) < LEAST or as_good < self._wanted.keep * (len(like) + 1):
+        better = sum(other > value for _, other in like)
+        if len(like) < LEAST or better < self._wanted.keep * (len(like) + 1):
             return None
         return (
-            f"--filter {self._wanted}: {self._wanted.proxy} {value:{DIGITS}} is reached by "
-            f"{as_good} of the {len(like)} candidates nearest in MACs"
+            f"--filter {self._wanted}: {self._wanted.proxy} {value:{DIGITS}} is exceeded by "
+            f"{better} of the {len(like)} candidates nearest in MACs"
         )
 
 
@@ -242,7 +242,7 @@ def recorded(store: Store, study: Study, sieve: Sieve) -> dict[int, float]:
     found: dict[int, float] = {}
     for ask in store.asks(study.id):
         said = re.match(
-            rf"--filter {re.escape(str(sieve.wanted))}: {name} (\S+) is reached", ask.reason or ""
+            rf"--filter {re.escape(str(sieve.wanted))}: {name} (\S+) is exceeded", ask.reason or ""
         )
         if said:
             found[ask.number] = float(said[1])

@@ -207,6 +207,14 @@ class Setup(Bench):
         sieve = {"filter": self.sieve.protocol} if self.sieve else {}
         return super().data_record() | sieve | ({"supernet": self.supernet.digest} if self.supernet else {})
 
+    @property
+    def origin(self) -> dict[str, Any] | None:
+        """What goes on record as that of each trial of the search: where a warm start's weights are from."""
+        if self.supernet is None or not self.config.warm_start:
+            return None
+        steps = int(self.supernet.training.get("steps", 0))
+        return {"supernet": self.supernet.digest, "supernet_steps": steps, "steps_before": steps}
+
     def job(self, trial: Trial, checkpoint: bytes | None, seconds: float) -> Job:
         """As a bench's; with a warm start, from the network's weights in the supernet."""
         job = super().job(trial, checkpoint, seconds)

@@ -22,6 +22,7 @@ from results.store import Store, StudyExists
 from search.config import ConfigError, SearchConfig, resolve, resumed
 from search.driving import workers
 from search.pool import Pool
+from search.ray_workers import check_reachable
 from search.setup import Bench, Setup, environment, prepare, prepare_bench
 from search.strategies import STRATEGIES, create_strategy
 from search.trackers import find_tracker, tracked
@@ -95,6 +96,8 @@ def open_study(
     config = _configuration(said, place, study if resume else None)
     STRATEGIES[config.strategy]
     trackers = [find_tracker(name) for name in config.logging.to]
+    if searching and config.workers.ray_address not in (None, "local"):
+        check_reachable(config.workers.ray_address)  # images may take minutes
     console.print(f"Reading images for {config.task} ...", style="dim")
     bench = prepare(config) if searching and not config.start.baseline else prepare_bench(config)
     if isinstance(bench, Setup):  # so that a strategy that can't be made leaves no study

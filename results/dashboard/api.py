@@ -207,8 +207,8 @@ def _front(
     opened: Opened, snapshot: Snapshot, x: str | None, y: str | None, chosen: NDArray[np.bool_]
 ) -> dict[str, Any]:
     axes = Axes(opened.study, snapshot)
-    across = axes.find(x) if x else axes.cost
-    up = axes.find(y) if y else axes.objective
+    across = axes.find(x) if x else axes.x
+    up = axes.find(y) if y else axes.y
     found = fronts.front(opened.study, snapshot, across, up, chosen)
     first, second = fronts.means(snapshot, across), fronts.means(snapshot, up)
     reference = found.reference
@@ -221,6 +221,7 @@ def _front(
         "reference": reference
         and {"x": reference.cost, "y": reference.quality, "meaning": reference.meaning},
         "worthless": found.worthless,
+        "unmet": found.unmet,
         "considered": found.considered,
         "revision": snapshot.revision,
     }

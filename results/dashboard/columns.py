@@ -33,6 +33,7 @@ SHOWN = {  # how a metric's values are told: (label, divisor, unit)
     "activations": ("Activations", 1e6, "M"),
     "convolutions": ("Convolutions", 1.0, ""),
     "latency_ms": ("Latency", 1.0, "ms"),
+    "latency_iqr_ms": ("Latency, between quartiles", 1.0, "ms"),
     "peak_memory_bytes": ("Peak memory", 2.0**20, "MiB"),
 }
 RUNTIME = ("latency", "peak_memory", "runtime")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from results.dashboard.columns import Column, Snapshot
+from results.dashboard.columns import Column, Metric, Snapshot
 from results.front import Reference, hypervolume, nondominated
-from results.overview import GIGA, baseline_value, budget_of, cost_key, floor_of
+from results.overview import GIGA, baseline_value, budget_of, cost_key, floor_of, limits_of, objectives_of
 from results.schema import Study
+from spaces.measurement import Direction
 
 
 @dataclass(frozen=True)
@@ -21,12 +23,14 @@ class ColumnFront:
         numbers: Of the members, by rising x.
         considered: Complete trials that have both values and passed the filter.
         worthless: Of these, the ones that don't beat the trivial method.
+        unmet: Of these, the ones beyond a hard limit of the study's, which are never members.
         hypervolume: None without a reference: only the study's own axes have one.
     """
 
     numbers: NDArray[np.int64]
     considered: int
     worthless: int
+    unmet: int
     reference: Reference | None
     hypervolume: float | None
 
@@ -45,10 +49,9 @@ def front(
         part &= chosen
     numbers = np.flatnonzero(part)
     matrix = np.column_stack([across[numbers], up[numbers]])
-    mask = nondominated(matrix, (x.direction, y.direction))
-    worthwhile = _worthwhile(study, y, matrix[:, 1])
-    if worthwhile.any():
-        mask &= worthwhile
+    met = meets_limits(study, snapshot)[numbers]
+    worthwhile = _worthwhile(study, (y.name, y.protocol), y.direction, matrix[:, 1])
+    mask = _front_of(matrix, (x.direction, y.direction), met, worthwhile)
     members = numbers[mask]
     reference = corner(study, snapshot, x, y)
     volume = None
@@ -56,13 +59,39 @@ def front(
         point = reference.cost, reference.quality
         volume = hypervolume(matrix[mask], (x.direction, y.direction), point) if len(numbers) else 0.0
     order = np.lexsort((members, across[members]))
-    return ColumnFront(members[order], len(numbers), int((~worthwhile).sum()), reference, volume)
+    counts = int((~worthwhile).sum()), int((~met).sum())
+    return ColumnFront(members[order], len(numbers), *counts, reference, volume)
+
+
+def _front_of(
+    matrix: NDArray[np.float64],
+    directions: Sequence[Direction],
+    met: NDArray[np.bool_],
+    worthwhile: NDArray[np.bool_],
+) -> NDArray[np.bool_]:
+    """Marks the rows that no other beats, as `results.front.front_of`."""
+    mask = np.zeros(len(matrix), dtype=bool)
+    mask[met] = nondominated(matrix[met], directions)
+    return mask & worthwhile if (worthwhile & met).any() else mask
+
+
+def meets_limits(study: Study, snapshot: Snapshot) -> NDArray[np.bool_]:
+    """Marks the trials that keep to the study's hard limits; one that lacks a measurement doesn't."""
+    mask = np.ones(len(snapshot), dtype=bool)
+    for each, limit in limits_of(study):
+        found = _means(snapshot, each.key) / each.kind.scale
+        mask &= found >= limit.bound if each.direction == "max" else found <= limit.bound  # NaN is neither
+    return mask
 
 
 def values(snapshot: Snapshot, column: Column) -> NDArray[np.float64]:
     """The column's values by trial number, NaN where a trial lacks it."""
+    return _values(snapshot, (column.name, column.protocol))
+
+
+def _values(snapshot: Snapshot, metric: Metric) -> NDArray[np.float64]:
     missing = np.full(len(snapshot), np.nan)
-    return snapshot.values.get((column.name, column.protocol), missing)
+    return snapshot.values.get(metric, missing)
 
 
 def means(snapshot: Snapshot, column: Column) -> NDArray[np.float64]:
@@ -70,7 +99,11 @@ def means(snapshot: Snapshot, column: Column) -> NDArray[np.float64]:
 
     So they take part in a front as one point, as in `results.overview`.
     """
-    found, first = values(snapshot, column), snapshot.first
+    return _means(snapshot, (column.name, column.protocol))
+
+
+def _means(snapshot: Snapshot, metric: Metric) -> NDArray[np.float64]:
+    found, first = _values(snapshot, metric), snapshot.first
     repeats = first != np.arange(len(snapshot))
     if not repeats.any():
         return found
@@ -110,6 +143,8 @@ def best(study: Study, snapshot: Snapshot, x: Column, y: Column) -> int | None:
     Args:
         x, y: The study's own axes.
     """
+    if objectives_of(study):
+        return _best_of_own(study, snapshot, x, y)
     members = front(study, snapshot, x, y).numbers
     limit, floor = budget_of(study)[1], floor_of(study)
     if limit is not None:
@@ -119,10 +154,31 @@ def best(study: Study, snapshot: Snapshot, x: Column, y: Column) -> int | None:
     return int(members[-1]) if len(members) else None
 
 
-def _worthwhile(study: Study, y: Column, qualities: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _best_of_own(study: Study, snapshot: Snapshot, x: Column, y: Column) -> int | None:
+    """As ``best``, of a study with other objectives: of their front that which is best in the first of them."""
+    own = objectives_of(study)
+    table = np.column_stack([_means(snapshot, each.key) for each in own])
+    cost, quality = means(snapshot, x), means(snapshot, y)
+    known = np.isfinite(table).all(axis=1) & np.isfinite(cost) & np.isfinite(quality)
+    numbers = np.flatnonzero(snapshot.complete & known)
+    met = meets_limits(study, snapshot)[numbers]
+    worthwhile = _worthwhile(study, (y.name, y.protocol), y.direction, quality[numbers])
+    members = numbers[_front_of(table[numbers], [each.direction for each in own], met, worthwhile)]
+    if (limit := budget_of(study)[1]) is not None:
+        members = members[cost[members] / GIGA <= limit]
+    if not len(members):
+        return None
+    signs = [1.0 if each.direction == "min" else -1.0 for each in own]
+    order = np.lexsort((members, cost[members], *(table[members] * signs).T[::-1]))
+    return int(members[order[0]])
+
+
+def _worthwhile(
+    study: Study, metric: Metric, direction: Direction, qualities: NDArray[np.float64]
+) -> NDArray[np.bool_]:
     """Marks what beats the trivial method; everything does where it wasn't measured so."""
     try:
-        trivial = baseline_value(study, y.name, y.protocol)
+        trivial = baseline_value(study, *metric)
     except KeyError:
         return np.ones(len(qualities), dtype=bool)
-    return qualities > trivial if y.direction == "max" else qualities < trivial
+    return qualities > trivial if direction == "max" else qualities < trivial

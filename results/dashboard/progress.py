@@ -39,7 +39,7 @@ def moving(opened: Opened) -> dict[str, Any]:
         "running": _running(opened, snapshot),
         "waiting": int((snapshot.state == STATES.index("waiting")).sum()),
         "spent": spent(opened.store.spent(opened.study.id), snapshot),
-        "asks": asks(opened.store.count_asks(opened.study.id)),
+        "asks": asks(opened.store, opened.study.id),
     }
 
 
@@ -89,7 +89,8 @@ def _hypervolume(opened: Opened, snapshot: Snapshot, times: Times) -> dict[str, 
     ended = times.table[: len(snapshot), ENDED]
     order = np.argsort(ended, kind="stable")[: int(np.isfinite(ended).sum())]
     steps = np.nancumsum(times.table[order, STEPS])
-    measured = (snapshot.complete & np.isfinite(x) & np.isfinite(y))[order]
+    met = fronts.meets_limits(opened.study, snapshot)
+    measured = (snapshot.complete & met & np.isfinite(x) & np.isfinite(y))[order]
     taken = order[measured]
     history = hypervolume_history(
         range(len(taken)),

@@ -168,7 +168,10 @@ class Asks(Model):
 
     trials: int
     duplicates: int
-    rejected: int
+    rejected: int = Field(description="Turned away before any training.")
+    turned_away: dict[str, int] = Field(
+        description="Of these how many, by who did it: budget, limit or filter."
+    )
 
 
 class Spent(Model):
@@ -185,6 +188,19 @@ class StudyLimits(Model):
     trials: int | None
     seconds: float | None
     steps: int | None = Field(description="Of a trial.")
+
+
+class AxisKeys(Model):
+    x: Key
+    y: Key
+
+
+class Bound(Model):
+    """A hard limit beside the budget."""
+
+    key: Key | None = Field(description="Of its column; null before anything was measured.")
+    value: float = Field(description="In the column's own unit.")
+    text: str
 
 
 class StudyRecord(Model):
@@ -206,6 +222,9 @@ class StudyRecord(Model):
     floor: Floor | None
     objective: Key
     cost: Key
+    objectives: list[str] = Field(description="What the study goes for; ``best`` goes by the first.")
+    axes: AxisKeys = Field(description="Of its front, where none are named.")
+    bounds: list[Bound]
     baseline: Baseline
     columns: list[Column]
     published: list[PublishedNetwork]
@@ -267,6 +286,7 @@ class Front(Model):
     unit: str | None
     reference: ReferencePoint | None
     worthless: int = Field(description="Complete trials that don't beat the trivial method.")
+    unmet: int = Field(description="Complete trials beyond a hard limit of the study's; never members.")
     considered: int
     revision: Revision
 

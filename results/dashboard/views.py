@@ -18,9 +18,10 @@ from results.dashboard.errors import ApiError
 from results.dashboard.features import Features
 from results.dashboard.published import stars
 from results.durations import seconds
-from results.overview import budget_of, cost_key, floor_of, goal_text
+from results.overview import budget_of, cost_key, floor_of, goal_text, limits_of, objectives_of
 from results.schema import Study
 from results.store import Store
+from spaces.objectives import DEFAULT
 
 FIELDS = ("values", "features")  # of points: state, parent and measurements; what is known of architectures
 
@@ -81,9 +82,24 @@ class Axes:
 
     @property
     def objective(self) -> Column:
-        """What the study looks for."""
+        """The study's PSNR."""
         name, protocol = self.study.data["objective"]
         return self._of(name, protocol)
+
+    @property
+    def x(self) -> Column:
+        """What a front is over where nothing else is said: the first cost or runtime that the study goes for."""
+        return next((each for each in self._goals if each.kind != "quality"), self.cost)
+
+    @property
+    def y(self) -> Column:
+        """As ``x``, the first quality."""
+        return next((each for each in self._goals if each.kind == "quality"), self.objective)
+
+    @property
+    def _goals(self) -> list[Column]:
+        known = {(each.name, each.protocol): each for each in self.columns}
+        return [known[each.key] for each in objectives_of(self.study) if each.key in known]
 
     def _of(self, name: str, protocol: str) -> Column:
         return next(each for each in self.columns if (each.name, each.protocol) == (name, protocol))
@@ -144,7 +160,7 @@ def _tally(indices: NDArray[np.int8], names: Iterable[str]) -> dict[str, int]:
 def detail(opened: Opened) -> dict[str, Any]:
     """All that is known of a study but its trials."""
     study = opened.study
-    outcomes, used = opened.store.count_asks(study.id), opened.store.spent(study.id)
+    asked, used = asks(opened.store, study.id), opened.store.spent(study.id)
     snapshot = opened.columns.snapshot()  # last, for another thread may be reading it
     axes = Axes(study, snapshot)
     low, high = budget_of(study)
@@ -166,16 +182,28 @@ def detail(opened: Opened) -> dict[str, Any]:
         "floor": floor and {"name": floor[0], "value": floor[1]},
         "objective": axes.objective.key,
         "cost": axes.cost.key,
+        "objectives": [each.name for each in objectives_of(study)] or list(DEFAULT),
+        "axes": {"x": axes.x.key, "y": axes.y.key},
+        "bounds": _bounds(axes),
         "baseline": _baseline(axes),
         "columns": [asdict(column) for column in axes.columns],
         "published": stars(study.task, axes.columns),
         "best": fronts.best(study, snapshot, axes.cost, axes.objective),
         "counts": counts(snapshot),
-        "asks": asks(outcomes),
+        "asks": asked,
         "spent": spent(used, snapshot),
         "limits": limits(study.config),
         "revision": snapshot.revision,
     }
+
+
+def _bounds(axes: Axes) -> list[dict[str, Any]]:
+    """The study's hard limits beside the budget, in their columns' units."""
+    keys = {(column.name, column.protocol): column.key for column in axes.columns}
+    return [
+        {"key": keys.get(each.key), "value": limit.bound * each.kind.scale, "text": str(limit)}
+        for each, limit in limits_of(axes.study)
+    ]
 
 
 def _baseline(axes: Axes) -> dict[str, Any]:
@@ -189,12 +217,14 @@ def _baseline(axes: Axes) -> dict[str, Any]:
     return {"name": recorded["name"], "value": value, "measurements": measured}
 
 
-def asks(outcomes: Mapping[str, int]) -> dict[str, int]:
+def asks(store: Store, study_id: int) -> dict[str, Any]:
     """What became of the strategy's questions."""
+    outcomes = store.count_asks(study_id)
     return {
         "trials": outcomes.get("trial", 0),
         "duplicates": outcomes.get("duplicate", 0),
         "rejected": outcomes.get("rejected", 0),
+        "turned_away": store.count_turned_away(study_id) if "rejected" in outcomes else {},
     }
 
 

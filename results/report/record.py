@@ -11,19 +11,21 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from results.card import stage_text
+from results.card import stage_text, start_text, starts_text
 from results.overview import (
     GIGA,
     Overview,
     comparison_record,
     comparison_text,
+    corner_text,
     cost_key,
     goal_text,
+    goals,
     rows,
     value,
 )
 from results.repeats import is_repeat
-from results.schema import Ask, Rung, Study, Trial
+from results.schema import Ask, Rung, Study, Trial, turned_away_by
 from results.store import Store
 from spaces.architecture import Architecture
 from spaces.measurement import Measurement
@@ -56,6 +58,18 @@ def of_study(store: Store, found: Overview, rungs: Sequence[Rung]) -> dict[str, 
         },
         "asks": _asks(store.asks(study.id)),
         "front": rows(found),
+        "starts": starts_text(found),
+        "goals": [
+            {
+                "name": each.metric,
+                "heading": each.heading,
+                "protocol": each.protocol,
+                "scale": each.kind.scale,
+            }
+            for each in goals(found)
+        ],
+        "limits": [str(limit) for _, limit in found.limits],
+        "unmet": found.front.unmet,
         "comparison": comparison_record(found).get("comparison"),
         "points": len(found.front.points),  # complete trials without repeats
         "not_better_than_baseline": found.front.worthless,
@@ -156,8 +170,19 @@ def _wall(study: Study, trials: Iterable[Trial]) -> float:
 def _asks(asks: Sequence[Ask]) -> dict[str, Any]:
     outcomes = Counter(ask.outcome for ask in asks)
     counted = {"questions": len(asks), "trials": outcomes["trial"], "duplicates": outcomes["duplicate"]}
-    reasons = Counter(ask.reason for ask in asks if ask.outcome == "rejected")
-    return counted | {"rejected": outcomes["rejected"], "reasons": reasons}
+    by = Counter(turned_away_by(ask.reason) for ask in asks if ask.outcome == "rejected")
+    return counted | {
+        "rejected": outcomes["rejected"],
+        "turned_away": by,
+        "told": _turned_away(by, outcomes["duplicate"]),
+    }
+
+
+def _turned_away(by: Mapping[str, int], duplicates: int) -> str:
+    """``12 by the budget, 3 by the limit on latency and 2 duplicates``."""
+    said = ", ".join(f"{n:,} by the {who}" for who, n in by.items())
+    also = [count(duplicates, "duplicate")] if duplicates or not said else []
+    return " and ".join([*filter(None, [said]), *also])
 
 
 def _hypervolume(found: Overview) -> dict[str, Any] | None:
@@ -166,7 +191,7 @@ def _hypervolume(found: Overview) -> dict[str, Any] | None:
         return None
     corner = {"gmacs": front.reference.cost / GIGA, "quality": front.reference.quality}
     measured = {"value": found.volume, "unit": found.volume_unit}
-    return measured | {"reference": corner | {"meaning": front.reference.meaning}}
+    return measured | {"reference": corner | {"meaning": front.reference.meaning, "text": corner_text(found)}}
 
 
 def _history(found: Overview, steps: Mapping[int, int]) -> dict[str, list[tuple[float, float]]]:
@@ -215,7 +240,7 @@ def _tree(found: Overview, steps: Mapping[int, int]) -> list[dict[str, Any]]:
         depth, trial = waiting.pop()
         line = _line(found, trial, steps) | {"depth": depth, "on_front": trial.id in front}
         # All of the search were trained alike.
-        lines.append(line | ({"how": ""} if trial.stage == "search" else {}))
+        lines.append(line | ({"how": start_text(found.study, trial)} if trial.stage == "search" else {}))
         waiting += [(depth + 1, child) for child in reversed(children[trial.id])]
     return lines
 
@@ -297,8 +322,8 @@ def _summary(found: Overview, record: Mapping[str, Any]) -> str:
     if record["asks"]["questions"]:
         asks = record["asks"]
         parts.append(
-            f"Of {count(asks['questions'], 'answer')} of the strategy, {asks['rejected']:,} outside the budget and "
-            f"{count(asks['duplicates'], 'repeat')} were turned away without training."
+            f"Of {count(asks['questions'], 'answer')} of the strategy, {asks['told']} were turned away without "
+            "training."
         )
     return " ".join(parts)
 

@@ -97,7 +97,8 @@ def search(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with --study.")] = False,
     config: Annotated[Path | None, typer.Option(help="A TOML file; flags override it.")] = None,
     strategy: Annotated[
-        str | None, typer.Option(help="Who proposes architectures: pareto, tpe, nsga2, random, ... [default: auto].")
+        str | None,
+        typer.Option(help="Who proposes architectures: pareto, tpe, nsga2, random, ... [default: auto]."),
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="One seed, one sequence of architectures [default: 0].")
@@ -154,11 +155,15 @@ def search(
     ] = None,
     supernet: Annotated[
         Path | None,
-        typer.Option(help="What 'pixelfront supernet train' wrote, for --filter supernet:SHARE and --warm-start."),
+        typer.Option(
+            help="What 'pixelfront supernet train' wrote, for --filter supernet:SHARE and --warm-start."
+        ),
     ] = None,
     warm_start: Annotated[
         bool | None,
-        typer.Option("--warm-start", help="Networks start from their weights in --supernet, not random ones."),
+        typer.Option(
+            "--warm-start", help="Networks start from their weights in --supernet, not random ones."
+        ),
     ] = None,
     space: Annotated[
         str | None,

@@ -30,8 +30,8 @@ GAINS = {  # dB over bicubic, by training
 }
 
 
-def fill(store: Store, folder: Path, gains: dict[Chain, tuple[float, ...]]) -> None:
-    made = setup(folder / "images")
+def fill(store: Store, folder: Path, gains: dict[Chain, tuple[float, ...]], **said: object) -> None:
+    made = setup(folder / "images", **said)
     study = new_study(store, made)
     firsts = {
         chain: complete(store, study, chain, scores(made, values[0]), folder)
@@ -77,6 +77,16 @@ def test_rows_carry_the_interval_and_whether_the_next_differs(store: Store) -> N
     assert [each["apart"] for each in record["comparison"]["neighbours"]] == [False, True]
     lines = list(csv.DictReader(io.StringIO(front_csv(found))))
     assert [line["apart_from_next"] for line in lines] == ["False", "True", ""]
+
+
+def test_rows_of_a_study_for_ssim_carry_its_means(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "results.db") as store:
+        fill(store, tmp_path, {CHEAP: GAINS[CHEAP]}, objectives=("ssim", "gmacs"))
+        found = overview(store, NAME)
+        (first,) = rows(found)
+        once = found.objectives[0].find(found.trials[0].measurements)
+        assert once is not None
+        assert first["ssim_y"] == found.front.members[0].values[0] == pytest.approx(once - 0.002)
 
 
 def test_the_table_shows_half_of_the_interval_and_the_trainings(store: Store) -> None:

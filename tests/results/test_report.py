@@ -11,17 +11,22 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from results.card import stage_text
 from results.overview import overview
 from results.report import FORMS, form_of, render
 from results.report.record import to_toml
 from results.schema import Study
 from results.store import Store
+from results.tables import front_table, trial_view
 from search.config import SearchConfig, load, resolve
+from search.inheritance import heir
 from spaces.architecture import Block
 from spaces.chain import Chain
 from spaces.measurement import Measurement
 from tests.results import studies
+from tests.results.studies import NAME
 from tests.results.test_imports import modules_after
 
 ODD = "<script>alert(1)</script>"
@@ -219,3 +224,72 @@ with Store.open({str(filled[0])!r}, create=False) as store:
     [render(store, "phone", form) for form in FORMS]
 """
     assert not {"torch", "ray", "matplotlib.pyplot"} & modules_after(code)
+
+
+def test_rejections_are_grouped_by_who_turned_away(tmp_path):
+    with Store.open(tmp_path / "results.db") as store:
+        studies.fill(store, tmp_path)
+        study = store.study(NAME)
+        reasons = ["no width of the space brings it within the budget"] * 2
+        reasons += [
+            "no width of the space brings it within parameters<=500k",
+            "latency can't be measured: killed",
+        ]
+        reasons += [f"latency of {ms} ms is over the limit of 30 ms" for ms in (31, 41.2)]
+        reasons += [f"--filter gradient_norm:0.5: gradient_norm {n} is reached by 3" for n in range(3)]
+        for number, reason in enumerate(reasons):
+            store.record_ask(study.id, number, {"w": number}, "rejected", reason=reason)
+        record = json.loads(render(store, NAME, "json"))
+        texts = [render(store, NAME, form) for form in ("html", "md")]
+    assert record["asks"]["turned_away"] == {
+        "budget": 2,
+        "limit on parameters": 1,
+        "measuring of latency": 1,
+        "limit on latency": 2,
+        "filter gradient_norm:0.5": 3,
+    }
+    assert "9 answers of the strategy, 2 by the budget, 1 by the limit on parameters" in record["summary"]
+    for text in texts:
+        assert "2 by the limit on latency" in text
+        assert "outside the budget" not in text
+
+
+def test_objectives_and_limits_of_the_studys_own_are_shown(tmp_path):
+    with Store.open(tmp_path / "results.db") as store:
+        made = studies.setup(tmp_path / "images", objectives=("ssim", "gmacs"), limits=("parameters<=12k",))
+        study = studies.new_study(store, made)
+        for architecture, gain in studies.GAINS.items():
+            studies.complete(store, study, architecture, studies.scores(made, gain), tmp_path)
+        html, text = (render(store, NAME, form) for form in ("html", "md"))
+        ssim = overview(store, NAME).front.members[0].values[0]
+    assert '<th class="n">ssim_y</th>' in html
+    assert f'<td class="n">{ssim:.3f}</td>' in html
+    assert f"{ssim:.3f} |" in text
+    assert "of 3 complete trials are beyond a limit (parameters\\<=12000)" in text
+    assert "from ssim 0." in text
+
+
+def test_who_did_not_start_from_random_weights_is_told(tmp_path):
+    """In the report, the table, the trial's page and the card."""
+    with Store.open(tmp_path / "results.db") as store:
+        made = studies.setup(tmp_path / "images")
+        study = studies.new_study(store, made)
+        first = {"supernet": "abc", "supernet_steps": 4000, "steps_before": 4000}
+        parent = studies.complete(
+            store, study, studies.CHEAP, studies.scores(made, 0.5), tmp_path, origin=first
+        )
+        second = heir(parent, 10)
+        child = studies.complete(
+            store, study, studies.DEAR, studies.scores(made, 1.5), tmp_path, origin=second
+        )
+        texts = [render(store, NAME, form) for form in ("html", "md")]
+        console = Console(width=1000, record=True, file=io.StringIO())
+        console.print(front_table(overview(store, NAME)), trial_view(study, [child], (), ()))
+        texts.append(console.export_text())
+    assert stage_text(study, child).endswith(
+        "; starts from trial 0's weights at step 10; 4,030 steps of training behind it in all"
+    )
+    for text in texts:
+        said = "trial 0 starts from its weights in supernet abc; 4,020 steps of training behind it in all"
+        assert said in text
+        assert "4,030 steps of training behind it" in text

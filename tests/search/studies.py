@@ -83,7 +83,7 @@ class InProcess:
         self._evaluate = evaluate
         self.capacity = capacity
         self._random = Random(seed)
-        self._streams: dict[int, deque[Any]] = {}
+        self._streams: dict[tuple[int, int], deque[Any]] = {}  # by when it was started, and its key
         self.started: list[int] = []
         self.cancelled = False
 
@@ -93,14 +93,14 @@ class InProcess:
 
     def start(self, key: int, job: Job) -> None:
         self.started.append(key)
-        self._streams[key] = deque([*self._evaluate(job), Ended()])
+        self._streams[len(self.started), key] = deque([*self._evaluate(job), Ended()])
 
     def events(self, timeout_s: float) -> Iterable[tuple[int, Any]]:
-        key = self._random.choice(list(self._streams))
-        event = self._streams[key].popleft()
-        if not self._streams[key]:
-            del self._streams[key]
-        yield key, event
+        chosen = self._random.choice(list(self._streams))
+        event = self._streams[chosen].popleft()
+        if not self._streams[chosen]:
+            del self._streams[chosen]
+        yield chosen[1], event
 
     def cancel(self) -> None:
         self._streams.clear()
@@ -147,6 +147,7 @@ def new_search(
     worker_hours: float | None = None,
     judge: Judge | None = None,
     inherit: bool = False,
+    origin: dict[str, Any] | None = None,
 ) -> Search:
     """A search of the study, going on from whatever the store holds."""
     made = STRATEGIES[strategy].create(space or small_space(), directions=("max", "min"), seed=seed)
@@ -175,6 +176,7 @@ def new_search(
         limits=Limits(trials, seconds, steps, worker_hours),
         retries=retries,
         observer=observer,
+        origin=origin,
     )
 
 

@@ -182,6 +182,27 @@ BAD = {
     "blocks too wide": (("blocks", "--widths", "16,4097"), "a width is from 4 to 4096, got 4097"),
     "front in two formats": (("front", "x", "--json", "--csv"), "one of --json and --csv, got both"),
     "unreachable ray": (("search", *LIMIT, "--ray-address", "127.0.0.1:1"), "no Ray cluster answers"),
+    "unreachable ray before images": (
+        ("search", *LIMIT, "--ray-address", "127.0.0.1:1", "--data", "nowhere"),
+        "no Ray cluster answers",
+    ),
+    "more rungs than steps": (
+        ("search", *LIMIT, "--rungs", "50", "--steps", "20"),
+        "expected no more rungs than the 20 steps of a trial, got 50",
+    ),
+    "a rung beyond the steps": (
+        ("search", *LIMIT, "--eta", "3", "--rungs", "10,50", "--steps", "20"),
+        "expected rungs within the 20 steps of a trial, got one at 50",
+    ),
+    "a limit that nothing meets": (
+        ("search", *LIMIT, "--limit", "parameters<=10"),
+        "limit parameters<=10: no architecture of space 'sr-card' meets it; the smallest",
+    ),
+    "limits that nothing meets together": (
+        ("search", "--gmacs", "1:2", "--limit", "parameters<=2k"),
+        "could be brought into it",
+    ),
+    "unknown objective": (("search", *LIMIT, "--objectives", "psnr,flops"), "unknown objective 'flops'"),
 }
 
 

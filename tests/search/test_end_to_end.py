@@ -19,6 +19,7 @@ import onnxruntime
 import pytest
 from PIL import Image
 
+from search.inheritance import start_path
 from tests.search.test_cli import PIXELFRONT, run
 
 SMALL = (  # noqa: SIM905
@@ -184,8 +185,12 @@ def curves(folder: Path, study: str) -> list[Any]:
     )
 
 
-def test_early_stopping_is_one_sequence_for_a_seed_also_after_kills(tmp_path: Path) -> None:
-    straight = run(*STOPPING, "--workers", "1", "--no-finish", "--study", "straight", cwd=tmp_path).stdout
+@pytest.mark.parametrize("options", [(), ("--inherit", "--strategy", "pareto", "--window", "2")])
+def test_early_stopping_is_one_sequence_for_a_seed_also_after_kills(
+    options: tuple[str, ...], tmp_path: Path
+) -> None:
+    stopping = [*STOPPING, *options]
+    straight = run(*stopping, "--workers", "1", "--no-finish", "--study", "straight", cwd=tmp_path).stdout
     assert "trials pause at 3, 9 of 27 steps" in straight
     states = [state for _, _, state in architectures(tmp_path, "straight")]
     assert set(states) == {"complete", "paused"}
@@ -194,15 +199,33 @@ def test_early_stopping_is_one_sequence_for_a_seed_also_after_kills(tmp_path: Pa
         in run("front", "straight", cwd=tmp_path).stdout
     )
     for kill_at in (2, 4):
-        arguments = STOPPING if kill_at == 2 else ["search", "--resume"]
+        arguments = stopping if kill_at == 2 else ["search", "--resume"]
         process = start(tmp_path, *arguments, "--study", "killed", "--no-finish")
-        wait_for(lambda at=kill_at: paused(tmp_path) >= at, process)  # type: ignore[misc]
+        wait_for(lambda at=kill_at: paused(tmp_path) >= at, process)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     run("search", "--resume", "--study", "killed", "--no-finish", cwd=tmp_path)
     assert architectures(tmp_path, "killed") == architectures(tmp_path, "straight")
     # Going on from a rung is exact.
     assert curves(tmp_path, "killed") == curves(tmp_path, "straight")
+    assert heirs(tmp_path, "killed") == heirs(tmp_path, "straight")
+    assert bool(heirs(tmp_path, "killed")) == bool(options)
+
+
+def heirs(folder: Path, study: str) -> list[Any]:
+    """Who started from whose tensors, at which rung, and those tensors."""
+    found = query(
+        folder,
+        "SELECT t.number, t.origin FROM trials t JOIN studies s ON s.id = t.study_id WHERE t.origin LIKE "
+        f"'%inherits%' AND s.name = '{study}' ORDER BY t.number",
+    )
+    return [
+        (number, origin, start_of(folder / "runs" / study, json.loads(origin))) for number, origin in found
+    ]
+
+
+def start_of(folder: Path, origin: dict[str, int]) -> bytes:
+    return start_path(folder, origin["inherits"], origin["inherits_step"]).read_bytes()
 
 
 def paused(folder: Path) -> int:

@@ -132,7 +132,7 @@ class LosesStreams(InProcess):
 
     def start(self, key: int, job: Job) -> None:
         super().start(key, job)
-        events = self._streams[key]
+        events = self._streams[len(self.started), key]
         if any(isinstance(event, Lost | Raised) for event in events):
             events.pop()
 
@@ -415,6 +415,32 @@ def test_hours_of_workers_end_the_search(store: Store, tmp_path: Path) -> None:
     assert store.study("test").state == "paused"
 
 
+def test_a_trial_that_goes_on_before_its_worker_said_that_it_ended_is_trained(
+    store: Store, tmp_path: Path
+) -> None:
+    class EndsLate(InProcess):
+        """Says that an evaluation ended once another was started, or nothing else is left to say."""
+
+        def events(self, timeout_s: float) -> Any:
+            begun, ended = (
+                [each for each, left in self._streams.items() if len(left) == length] for length in (3, 1)
+            )
+            chosen = max(self._streams, key=lambda each: len(self._streams[each]))
+            if begun and ended:
+                chosen = ended[0]
+            event = self._streams[chosen].popleft()
+            if not self._streams[chosen]:
+                del self._streams[chosen]
+            yield chosen[1], event
+
+    study = new_study(store)
+    pool = EndsLate(learning, capacity=9)
+    search = new_search(store, study, pool, tmp_path, trials=12, eta=3)
+    assert search.run() == "trials"
+    assert {(t.state, t.reason) for t in store.trials(study.id)} == {("complete", None), ("paused", None)}
+    assert search.tally.retried == 0
+
+
 def test_a_trial_that_fails_on_the_way_up_is_told_as_failed(store: Store, tmp_path: Path) -> None:
     study = new_study(store)
 
@@ -435,6 +461,25 @@ def test_a_trial_that_fails_on_the_way_up_is_told_as_failed(store: Store, tmp_pa
     failed = {number for number, values in told if values is None}
     assert {n for n in failed if any(n == number and values for number, values in told)}
     assert search.tally.failed == states["failed"]
+
+
+def test_a_trial_that_failed_on_the_way_up_is_not_taken_there_again(store: Store, tmp_path: Path) -> None:
+    """Told as they come, promotions aren't chosen in a replay."""
+    study = new_study(store)
+    begun: list[str] = []
+
+    def fails_later(job: Job) -> Iterator[Any]:
+        if job.checkpoint is None:
+            yield from learning(job)
+        else:
+            begun.append(job.architecture)
+            yield Failed("diverged: the loss became nan by step 5")
+
+    for trials in (12, 20):
+        pool = InProcess(fails_later)
+        search = new_search(store, study, pool, tmp_path, trials=trials, eta=3, ordered=False)
+        assert search.run() == "trials"
+    assert len(begun) == len(set(begun)) == len(store.trials(study.id, states=["failed"]))
 
 
 def test_a_worker_lost_on_the_way_up_is_retried_from_the_rung(store: Store, tmp_path: Path) -> None:

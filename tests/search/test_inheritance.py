@@ -44,13 +44,15 @@ def test_the_nearest_is_who_differs_in_fewest_decisions_then_who_was_trained_lon
 
 def learning(job: Job, data: Any = None) -> Iterator[Any]:
     """Scores and weights follow from the architecture and all that was trained before."""
-    begun = int(job.checkpoint or b"0")
+    begun = int((job.checkpoint or b"0").split()[0])
     made = hashlib.sha256(f"{job.architecture} {job.seed}".encode() + (job.start or b"")).hexdigest()
+    if job.checkpoint:
+        made = job.checkpoint.decode().split()[1]
     scores = (psnr(job.architecture),)
     for rung in job.rungs:
         if rung > begun:
             weights = f"{made} {rung}".encode() if rung in job.keeps else b""
-            yield RungReached(rung, 0.1, 0.01 * rung, scores, b"%d" % rung, weights)
+            yield RungReached(rung, 0.1, 0.01 * rung, scores, f"{rung} {made}".encode(), weights)
     yield Finished(0.2, scores, made.encode()) if job.rungs[-1] == job.recipe.steps else Paused()
 
 
@@ -74,7 +76,7 @@ def test_children_start_from_the_weights_of_a_rung_that_was_told(store: Store, t
     jobs: dict[str, Job] = {}
 
     def noting(job: Job) -> Iterator[Any]:
-        jobs[job.architecture] = job
+        jobs.setdefault(job.architecture, job)
         yield from learning(job)
 
     study, run = search(store, tmp_path, "one", InProcess(noting))
@@ -128,6 +130,7 @@ def test_weights_that_are_gone_are_named(store: Store, tmp_path: Path) -> None:
     make = inheriting(job_of_ladder, store, study.id, tmp_path / "one", LADDER)
     with pytest.raises(StoreError, match=f"trial {child.number} starts from weights of trial"):
         make(child, None, 0.0)
+    assert make(child, b"2", 0.0).start is None  # it has begun
 
 
 def test_steps_behind_a_network_add_up_along_its_ancestors(store: Store) -> None:
@@ -143,3 +146,20 @@ def test_steps_behind_a_network_add_up_along_its_ancestors(store: Store) -> None
     second = add(12, heir(first, 6))
     add(16, heir(second, 18))
     assert trained_steps(store.trials(study.id), 18) == {0: 18, 1: 24, 2: 42}
+
+
+def test_a_warm_start_is_in_each_trials_origin_and_in_the_steps_of_its_heirs(
+    store: Store, tmp_path: Path
+) -> None:
+    study = new_study(store)
+    warm = {"supernet": "abc", "supernet_steps": 4000, "steps_before": 4000}
+    more: dict[str, Any] = {"strategy": "pareto", "trials": 24, "eta": 3, "inherit": True}
+    new_search(store, study, InProcess(learning), tmp_path, origin=warm, **more).run()
+    trials = store.trials(study.id)
+    origins = [trial.origin or {} for trial in trials]
+    assert {origin.get("supernet") for origin in origins if "inherits" not in origin} == {"abc"}
+    heirs = [origin for origin in origins if "inherits" in origin]
+    assert heirs
+    for origin in heirs:
+        before = origins[origin["inherits"]]["steps_before"]
+        assert origin["steps_before"] == before + origin["inherits_step"] > 4000

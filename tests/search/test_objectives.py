@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from evaluators.tasks import get_task
-from evaluators.trial import Finished
+from evaluators.trial import Finished, Job, evaluate
 from results.store import Store
 from search.asktell import AskTell
 from search.engine import Limits, Search
+from search.run import run_search
 from search.runtimes import RuntimeJudge, Runtimes
+from search.setup import Bench
 from search.strategies import STRATEGIES, Strategy, create_strategy
+from search.studies import Place
 from spaces.architecture import Architecture
 from spaces.budget import Budget
 from spaces.build import cost
@@ -22,6 +27,7 @@ from spaces.measurement import Direction, Measurement
 from spaces.objectives import Limit, Objective
 from spaces.registry import Entry
 from spaces.space import chain_space
+from tests.results.studies import photographs
 from tests.search.studies import BUDGET, OBJECTIVES, TASK, InProcess, genotypes, job, new_study, small_space
 
 LATENCY = Objective("latency", "latency_ms", "of a stub")
@@ -91,6 +97,25 @@ def test_what_is_over_a_limit_is_turned_away_untrained_with_its_reason(store: St
     assert len(trials) == 20
     assert all((LATENCY.find(t.measurements) or 999) <= 200 for t in trials)
     assert len(stub.measured) == len(set(stub.measured))
+
+
+def test_a_batch_begins_as_a_whole_however_long_its_measuring_takes(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.engine.LONGEST_ABSENCE_S", 0.0)
+    stub = Stub()
+    running = search(store, new_study(store), tmp_path, stub, trials=20)
+    waiting: list[int] = []
+    assert stub.pool is not None
+    original = stub.pool.start
+
+    def start(key: int, job: Job) -> None:
+        waiting.append(len(running._execution._waiting))
+        original(key, job)
+
+    stub.pool.start = start  # type: ignore[method-assign]
+    assert running.run() == "trials"
+    assert waiting[0] == 3  # of a window of 4, when the first is started
 
 
 def test_a_resumed_search_measures_nothing_again_and_ends_the_same(store: Store, tmp_path: Path) -> None:
@@ -173,3 +198,43 @@ def test_onnxruntime_measures_under_the_protocol_that_the_study_says() -> None:
     }
     assert "onnxruntime" in found[0].protocol
     assert all(m.value > 0 for m in found)
+
+
+def test_a_search_for_ssim_scores_it_at_every_rung_and_ends_in_its_front(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Real trainings of a few steps, paused and taken on by their SSIM."""
+
+    @contextmanager
+    def here(bench: Bench, console: Any) -> Iterator[InProcess]:
+        yield InProcess(partial(evaluate, data=bench.data), capacity=1)
+
+    monkeypatch.setattr("search.studies.workers", here)
+    said = {
+        "task": "sr-x2",
+        "max_gmacs": 2.0,
+        "objectives": ("ssim", "gmacs"),
+        "trials": 3,
+        "space.blocks": "residual",
+        "space.widths": "8,12",
+        "space.depths": "1:2",
+        "training.steps": 4,
+        "training.batch": 1,
+        "training.patch": 16,
+        "training.rungs": (2, 4),
+        "eta": 2.0,
+        "training.precision": "float32",
+        **photographs(tmp_path),
+    }
+    place = Place(str(tmp_path / "results.db"), tmp_path / "runs")
+    found = run_search(said, place=place, study="ssim", finish=False)
+    ssim, gmacs = found.objectives
+    with Store.open(tmp_path / "results.db", create=False) as store:
+        rungs = store.rungs(found.study.id)
+    assert rungs
+    assert all(ssim.find(rung.measurements) is not None for rung in rungs)
+    assert (ssim.metric, gmacs.name) == ("ssim_y", "gmacs")
+    rows = [point.values for point in found.front.points]
+    best = max(rows, key=lambda row: (row[0], -row[1]))
+    assert found.front.members
+    assert best in [point.values for point in found.front.members]

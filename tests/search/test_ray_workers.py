@@ -139,7 +139,9 @@ def test_an_address_where_nothing_listens_is_refused_within_ten_seconds() -> Non
 
 
 @pytest.mark.parametrize(
-    "says", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"], ids=["nothing", "something else"]
+    "says",
+    [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))],
+    ids=["nothing", "something else", "HTTP/2, as a proxy"],
 )
 def test_an_address_where_something_listens_that_is_not_ray_is_refused(says: bytes) -> None:
     def answer() -> None:

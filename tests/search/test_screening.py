@@ -64,6 +64,11 @@ def test_about_the_share_is_kept_and_it_is_the_better_one(keep: float) -> None:
     assert sum(kept) / len(kept) > 0.5 + 0.3 * (1 - keep)
 
 
+def test_a_proxy_that_says_the_same_of_all_turns_none_away() -> None:
+    screen = Screen(Filter("synflow", 0.5))
+    assert [screen.verdict(str(n), 1e9 + n, 0.7) for n in range(20)] == [None] * 20
+
+
 def test_small_networks_are_compared_with_small_ones() -> None:
     """A proxy that is nothing but the size keeps as many of the small half as of the large one."""
     random, screen = Random(0), Screen(Filter("synflow", 0.5))

@@ -14,6 +14,7 @@ from results import overview
 from results.store import Store
 from spaces.architecture import Block
 from spaces.chain import Chain
+from spaces.measurement import Measurement
 from tests.results import studies
 from tests.results.dashboard.conftest import client_of
 from tests.results.studies import BEATEN, CHEAP, DEAR, NAME
@@ -389,3 +390,55 @@ def test_the_server_starts_without_torch():
     root = Path(__file__).parents[3]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_study_with_objectives_and_limits_of_its_own(tmp_path):
+    """The front and the best are within the limits, on the page as on the command line."""
+    with Store.open(tmp_path / "results.db") as store:
+        said = {"objectives": ("psnr", "latency", "gmacs"), "limits": ("latency<=30ms",)}
+        made = studies.setup(tmp_path / "images", **said)
+        study = studies.new_study(store, made)
+        protocol = made.objective_of("latency").protocol
+        # BEATEN costs more than CHEAP and is better; DEAR is the best, and too slow.
+        for architecture, gain, ms in ((CHEAP, 0.5, 10.0), (BEATEN, 0.75, 20.0), (DEAR, 1.5, 99.0)):
+            taken = [Measurement("latency_ms", ms, "ms", "min", protocol), *studies.scores(made, gain)]
+            studies.complete(store, study, architecture, taken, tmp_path)
+        reasons = [
+            "latency of 41.2 ms is over the limit of 30 ms",
+            "latency of 55 ms is over the limit of 30 ms",
+        ]
+        reasons += [
+            "no width of the space brings it within the budget",
+            "--filter naswot:0.5: naswot 1 is reached by 3",
+        ]
+        for number, reason in enumerate(reasons):
+            store.record_ask(study.id, number, {"w": number}, "rejected", reason=reason)
+        expected = overview.overview(store, NAME)
+    with client_of(tmp_path / "results.db") as client:
+        found, front = get(client, STUDY), get(client, f"{STUDY}/front")
+        plain = get(client, f"{STUDY}/front", x=found["cost"], y=found["objective"])
+        page = get(client, f"{STUDY}/progress")
+    assert found["axes"] == {"x": "latency_ms", "y": found["objective"]}
+    assert found["bounds"] == [{"key": "latency_ms", "value": 30.0, "text": "latency<=30ms"}]
+    assert [column["kind"] for column in found["columns"] if column["key"] == "latency_ms"] == ["runtime"]
+    assert found["best"] == expected.best.number == 1
+    assert [member["number"] for member in front["members"]] == [0, 1]
+    assert (front["unmet"], plain["unmet"]) == (1, 1)
+    assert [member["number"] for member in plain["members"]] == [0, 1]
+    assert 0 < plain["hypervolume"] == page["hypervolume"]["by_time"][-1][1]
+    assert page["asks"]["turned_away"] == {"limit on latency": 2, "budget": 1, "filter naswot:0.5": 1}
+
+
+def test_best_is_the_command_lines_whatever_the_objectives(tmp_path):
+    for n, names in enumerate(
+        (("ssim", "parameters"), ("gmacs", "psnr", "activations"), ("psnr",), ("parameters",))
+    ):
+        with Store.open(tmp_path / f"{n}.db") as store:
+            limits = ("parameters<=12k",) if n % 2 else ()
+            made = studies.setup(tmp_path / f"images{n}", objectives=names, limits=limits)
+            study = studies.new_study(store, made)
+            for architecture, gain in studies.GAINS.items():
+                studies.complete(store, study, architecture, studies.scores(made, gain), tmp_path / str(n))
+            expected = overview.overview(store, NAME).best.number
+        with client_of(tmp_path / f"{n}.db") as client:
+            assert get(client, STUDY)["best"] == expected, names

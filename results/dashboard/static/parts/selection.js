@@ -58,7 +58,8 @@ function bestOf(study, front, x, y) {
   const own = x.key === study.cost && y.key === study.objective;
   const limit = own && study.budget.high !== null ? study.budget.high : Infinity;
   const within = own ? front.filter((member) => member.x <= limit) : front;
-  if (own && study.floor) return within.find((member) => member.y * (y.scale || 1) >= study.floor.value) ?? null;
+  const plain = study.objectives.includes('psnr') && study.objectives.includes('gmacs') && study.objectives.length === 2;
+  if (own && plain && study.floor) return within.find((member) => member.y * (y.scale || 1) >= study.floor.value) ?? null;
   const sign = y.direction === 'max' ? 1 : -1;
   return within.reduce((best, member) => (best && sign * best.y >= sign * member.y ? best : member), null);
 }
@@ -79,7 +80,7 @@ function Summary({ study, store, x, y, front, answer, onSelect }) {
       <dt>Space</dt><dd>${study.space.name}</dd>
       <dt>Strategy</dt><dd>${study.strategy}, seed ${study.seed}</dd>
       <dt>Trials</dt><dd>${Object.entries(states).filter(([, n]) => n > 0).map(([state, n]) => `${count(n)} ${state}`).join(', ') || 'none'}</dd>
-      ${study.asks.duplicates + study.asks.rejected > 0 && html`<dt>Asked</dt><dd>${plural(study.asks.duplicates, 'duplicate')}, ${count(study.asks.rejected)} rejected, both free</dd>`}
+      ${study.asks.duplicates + study.asks.rejected > 0 && html`<dt>Asked</dt><dd>${plural(study.asks.duplicates, 'duplicate')}, ${count(study.asks.rejected)} turned away, both free</dd>`}
       ${study.spent && html`<dt>Spent</dt><dd>${duration(study.spent.seconds)}, ${plural(study.spent.steps, 'step')}</dd>`}
     </dl>
     ${answer && html`<p class="muted small">Click a trial, or step through the front with the arrow keys. Drag a box to zoom.</p>`}`;

@@ -33,15 +33,15 @@ const NoTrials = ({ study }) => html`<${Empty} title=${`${study.name} has no tri
 function Shown({ study, info, query, setQuery, store }) {
   const { points } = store;
   const byKey = useMemo(() => new Map(study.columns.map((column) => [column.key, column])), [study]);
-  const x = byKey.get(query.x) ?? byKey.get(study.cost) ?? study.columns[0];
-  const y = byKey.get(query.y) ?? byKey.get(study.objective) ?? study.columns.at(-1);
+  const x = byKey.get(query.x) ?? byKey.get(study.axes.x) ?? study.columns[0];
+  const y = byKey.get(query.y) ?? byKey.get(study.axes.y) ?? study.columns.at(-1);
   const log = query.xlog === '1';
   const filterKey = JSON.stringify(asked(query)) + store.features;
   const inside = useMemo(() => matcher(points, readFilters(query)), [filterKey, store.version]);
   const answer = useFront(study, x, y, query, store);
   const intervals = useIntervals(study, y, store);
   const xs = useMemo(() => shown(points, x), [store.version, x]);
-  const ys = useMemo(() => shown(points, y), [store.version, y]);
+  const ys = useMemo(() => averaged(shown(points, y), intervals, store, y), [store.version, y, intervals]);
 
   const front = useMemo(() => members(answer, store, x, y), [answer, store.version, x, y]);
   const stars = useMemo(() => starsOf(study, x, y), [study, x, y]);
@@ -163,6 +163,15 @@ function shown(points, column) {
   return found;
 }
 
+/** Repeated trainings are one mark, at their mean as the front has it; the bar around it says how sure that is. */
+function averaged(found, groups, store, y) {
+  for (const { numbers: [first, ...repeats], mean } of groups) {
+    if (store.row(first) !== undefined) found[store.row(first)] = mean / (y.scale || 1);
+    for (const row of repeats.map((number) => store.row(number))) if (row !== undefined) found[row] = NaN;
+  }
+  return found;
+}
+
 const members = (answer, store, x, y) => (answer?.members ?? [])
   .map((member) => ({ number: member.number, row: store.row(member.number), x: member.x / (x.scale || 1),
     y: member.y / (y.scale || 1) }))
@@ -185,6 +194,9 @@ function linesOf(study, column) {
     const { low, high, unit } = study.budget;
     if (high !== null) lines.push({ kind: 'budget', value: high, text: `budget ${high} ${unit}`, limit: true });
     if (low) lines.push({ kind: 'budget', value: low, text: `at least ${low} ${unit}` });
+  }
+  for (const bound of study.bounds.filter(({ key }) => key === column.key && key !== study.objective)) {
+    lines.push({ kind: 'budget', value: bound.value / scale, text: bound.text, limit: column.direction === 'min' });
   }
   if (column.key === study.objective) {
     const { baseline, floor } = study;
@@ -290,7 +302,7 @@ const AxisChoice = ({ name, axis, columns, chosen, onChange }) => html`<label>${
 
 const Headline = ({ answer, front, x, y, trivial }) => (answer ? html`<strong data-testid="headline">${plural(front.length, 'member')}</strong>
   <span class="muted">of ${count(answer.considered)} complete${answer.worthless > 0
-    && `, ${count(answer.worthless)} no better than ${trivial}`}</span>
+    && `, ${count(answer.worthless)} no better than ${trivial}`}${answer.unmet > 0 && `, ${count(answer.unmet)} beyond a limit`}</span>
   ${answer.hypervolume !== null && html`<span class="muted">hypervolume
     
     ${' '}<strong class="num" data-testid="hypervolume">${(answer.hypervolume / (x.scale * y.scale)).toPrecision(4)}</strong>
@@ -314,6 +326,7 @@ function Notes({ study, x, y, answer, intervals, stars, scale }) {
     <p><strong>${x.label}</strong>: ${x.protocol || x.name}</p>
     ${answer?.reference && html`<p>Hypervolume: the tinted area, from ${value(answer.reference.x, x)} ${x.unit},
       ${' '}${value(answer.reference.y, y)} ${y.unit} (${answer.reference.meaning})</p>`}
+    ${study.bounds.length > 0 && html`<p>Limits: ${study.bounds.map((bound) => bound.text).join(', ')}; no member is beyond one</p>`}
     ${intervals.length > 0 && html`<p>Bars: mean and 95 % interval of architectures that were trained several times</p>`}
     ${ticks.length > 0 && html`<p>Ticks on the axis: what published networks cost; their ${y.label} isn’t known under this protocol
       (${ticks.slice(0, 10).map((star) => `${star.name} ${value(star.x * (x.scale || 1), x)}`).join(', ')}${ticks.length > 10

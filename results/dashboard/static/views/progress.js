@@ -109,8 +109,8 @@ function Spent({ study, progress, store }) {
       ${spent.seconds > 0 && `; ${duration(spent.seconds)} of all workers together`}</span></p>
     <p class="muted" data-testid="asks">${plural(asks.trials, 'architecture')} went to training.
       For free: ${plural(asks.duplicates, 'duplicate')} known already,
-      ${' '}${plural(asks.rejected, 'proposal')} rejected for ${asks.rejected === 1 ? 'its' : 'their'} cost
-      before any training.</p>
+      ${' '}${plural(asks.rejected, 'proposal')} turned away before any
+      training${asks.rejected > 0 && ` (${Object.entries(asks.turned_away).map(([by, n]) => `${count(n)} by the ${by}`).join(', ')})`}.</p>
     ${high !== null && html`<p class="muted">The search proposes only networks of
       ${low ? ` ${low} to` : ' at most'} ${high} ${unit}.</p>`}
   </div>`;

@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 
 from results.overview import overview
 from results.store import Store
+from spaces.measurement import Measurement
 from tests.results import studies
 
 DRAWN = "html[data-drawn]"
@@ -170,3 +171,35 @@ def test_nothing_is_wider_than_a_phone(show, staged, address):
     page = show(staged[0], address, width=400)
     page.wait_for_selector("[data-testid=studies], [data-testid=members], [data-testid=effects]")
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+def test_a_study_with_objectives_and_limits_of_its_own_opens_on_them(show, tmp_path):
+    """Latency is the axis, what is too slow is no member, and repeated trainings are one mark."""
+    with Store.open(tmp_path / "results.db") as store:
+        made = studies.setup(
+            tmp_path / "images", objectives=("psnr", "latency", "gmacs"), limits=("latency<=30ms",)
+        )
+        study = studies.new_study(store, made)
+        protocol = made.objective_of("latency").protocol
+        again = {"origin": {"repeat": 1}, "variant": "again"}
+        for architecture, gain, ms, more in (
+            (studies.CHEAP, 0.5, 10.0, {}),
+            (studies.BEATEN, 0.75, 20.0, {}),
+            (studies.DEAR, 1.5, 99.0, {}),
+            (studies.CHEAP, 0.7, 10.0, again),
+        ):
+            taken = [Measurement("latency_ms", ms, "ms", "min", protocol), *studies.scores(made, gain)]
+            studies.complete(store, study, architecture, taken, tmp_path, **more)
+        reason = "latency of 41.2 ms is over the limit of 30 ms"
+        store.record_ask(study.id, 0, {"w": 0}, "rejected", reason=reason)
+    page = show(tmp_path / "results.db", FRONT)
+    page.wait_for_selector(DRAWN)
+    expect(page.get_by_test_id("axis-x")).to_have_value("latency_ms")
+    expect(page.get_by_test_id("members").locator("tbody tr")).to_have_count(2)
+    expect(page.locator(".plot-head")).to_contain_text("1 beyond a limit")
+    expect(page.locator(".notes")).to_contain_text("Limits: latency<=30ms")
+    expect(page.locator(".interval")).to_have_count(1)
+    page.goto(page.url.replace("/front", "/progress"))
+    expect(page.get_by_test_id("asks")).to_contain_text(
+        "1 proposal turned away before any training (1 by the limit on latency)"
+    )
