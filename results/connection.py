@@ -193,13 +193,15 @@ def _configure_sqlite(engine: Engine) -> None:
 
 def _migrate(engine: Engine, place: str, *, create: bool) -> None:
     with engine.connect() as connection:
-        found = migrations.version(connection)
-        tables = set(inspect(connection).get_table_names()) if found is None else set()
+        found, tables = migrations.version(connection), set[str]()
+        if found is None:
+            tables = set(inspect(connection).get_table_names())
+            found = migrations.version(connection)  # another process may have made the store in between
     if found == SCHEMA_VERSION:
         return
     if found is None and not create:
         raise StoreError(f"{place} holds no results store: run a search first, or name an existing one")
-    if clash := sorted(tables & set(Base.metadata.tables)):
+    if found is None and (clash := sorted(tables & set(Base.metadata.tables))):
         raise StoreError(
             f"{place} belongs to another program (it has tables {', '.join(clash)}): name another store"
         )

@@ -149,7 +149,7 @@ class TestContract:
         child = new_child(store, study, 1, first, "prune")
         found = store.changed_values(study.id, since=revision)
         assert found.revision == store.revision(study.id)
-        assert found.rows == [(1, child.id, 0, "prune", "waiting", revision + 1)]
+        assert found.rows == [(1, child.id, 0, "prune", "waiting", revision + 1, 1)]
         assert {kind[0]: (list(ids), list(values)) for kind, (ids, values) in found.finals.items()} == {
             "macs": ([child.id], [1.5e8]),
             "parameters": ([child.id], [12_000.0]),

@@ -307,10 +307,10 @@ def test_small_images_are_skipped_when_asked_to(tmp_path: Path, refused: Refused
     data, val = folder(tmp_path / "data", 4), folder(tmp_path / "val", 2, seed=100)
     write_image(data / "small.png", (60, 60))
     write_image(val / "small.png", (60, 60), seed=300)
-    given = ("search", *LIMIT, "--data", data, "--val", val, "--patch", "16", "--ray-address", "127.0.0.1:1")
+    given = ("search", *LIMIT, "--data", data, "--val", val, "--patch", "16", "--gpus", "1.5")
     assert "small.png" in refused(*given)
-    # Going on to Ray means that all images were taken.
-    assert "no Ray cluster answers" in refused(*given, "--skip-bad-images")
+    # Going on to the workers means that all images were taken.
+    assert "a trial gets a fraction of one GPU, or whole ones" in refused(*given, "--skip-bad-images")
 
 
 def test_a_picture_without_any_detail_is_named(tmp_path: Path, refused: Refused) -> None:
