@@ -10,7 +10,7 @@ demo: $(INSTALLED)  ## Search, prune, distil; front, pictures and a checked ONNX
 	$(BIN)/pixelfront run examples/demo.toml
 
 test: $(INSTALLED)  ## All tests
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: $(INSTALLED)  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -59,6 +59,12 @@ def browser() -> Iterator[Browser]:
         opened.close()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests go first: a worker that is left with one at the end keeps all waiting."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     ran = [r for r in terminalreporter.stats.get("passed", []) if "shared" in r.keywords]
     terminalreporter.write_line(f"tests that need ../shared and ran: {len(ran)}")
