@@ -27,7 +27,6 @@ import json
 import multiprocessing
 import os
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -279,17 +278,9 @@ _worker: Bench | None = None  # of this worker process
 
 def _start(folder: Path, source: Path) -> None:
     global _worker
-    import torch
+    from tabular import start_worker
 
-    torch.set_num_threads(1)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def end_with_parent() -> None:  # else a worker outlives a killed parent
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    start_worker()
     _worker = Work(folder, source).bench()
 
 

@@ -413,22 +413,27 @@ def _tell(where: str, trial: dict[str, Any]) -> None:
     print(where, trial["digest"], trial["label"], found, spent, flush=True)
 
 
-_worker: tuple[Bench, Work] | None = None  # of this worker process
-
-
-def _start(folder: Path, source: Path) -> None:
-    global _worker
+def start_worker() -> None:
+    """Makes this process a worker: of one thread, and ended when its parent ends, even by a kill."""
     import torch
 
     torch.set_num_threads(1)
     parent = multiprocessing.parent_process()
     assert parent is not None
 
-    def end_with_parent() -> None:  # else a worker outlives a killed parent
+    def end_with_parent() -> None:
         parent.join()
         os._exit(1)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+_worker: tuple[Bench, Work] | None = None  # of this worker process
+
+
+def _start(folder: Path, source: Path) -> None:
+    global _worker
+    start_worker()
     work = Work(folder, source)
     _worker = work.bench(), work
 

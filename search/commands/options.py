@@ -105,6 +105,22 @@ Log = Annotated[
         "RUNS/mlflow.db) as well; repeatable.",
     ),
 ]
+Widths = Annotated[str | None, typer.Option(help="FIRST:LAST[:STEP] or a list A,B,C.", rich_help_panel=SPACE)]
+Depths = Annotated[str | None, typer.Option(help="FIRST:LAST[:STEP] or a list A,B,C.", rich_help_panel=SPACE)]
+Upsamplers = Annotated[str | None, typer.Option(help="Upsampler kinds.", rich_help_panel=SPACE)]
+SameBlock = Annotated[
+    bool | None,
+    typer.Option("--same-block", help="One block kind for all positions.", rich_help_panel=SPACE),
+]
+Batch = Annotated[int | None, typer.Option(help="Patches a step [default: 16].", rich_help_panel=TRAIN)]
+Patch = Annotated[
+    int | None,
+    typer.Option(help="Side of an input patch in pixels [default: the task's].", rich_help_panel=TRAIN),
+]
+LearningRate = Annotated[
+    float | None, typer.Option("--lr", help="Learning rate [default: 0.002].", rich_help_panel=TRAIN)
+]
+Precision = Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.", rich_help_panel=TRAIN)]
 Settings = Annotated[
     list[str] | None,
     typer.Option(

@@ -17,18 +17,24 @@ from search.commands.options import (
     TRAIN,
     WHERE,
     AllowNearDuplicates,
+    Batch,
     Convention,
     Cpus,
     Data,
     DataLr,
     Db,
+    Depths,
     Device,
     Gpus,
     Json,
+    LearningRate,
     Log,
     NumberOfWorkers,
+    Patch,
+    Precision,
     RayAddress,
     Runs,
+    SameBlock,
     Settings,
     SkipBadImages,
     Steps,
@@ -37,8 +43,10 @@ from search.commands.options import (
     TestLr,
     Threads,
     TrialName,
+    Upsamplers,
     Val,
     ValLr,
+    Widths,
     app,
     console,
     given,
@@ -175,17 +183,10 @@ def search(
         str | None,
         typer.Option(help="Block kinds, e.g. rfdb,ghost; see 'pixelfront blocks'.", rich_help_panel=SPACE),
     ] = None,
-    widths: Annotated[
-        str | None, typer.Option(help="FIRST:LAST[:STEP] or a list A,B,C.", rich_help_panel=SPACE)
-    ] = None,
-    depths: Annotated[
-        str | None, typer.Option(help="FIRST:LAST[:STEP] or a list A,B,C.", rich_help_panel=SPACE)
-    ] = None,
-    upsamplers: Annotated[str | None, typer.Option(help="Upsampler kinds.", rich_help_panel=SPACE)] = None,
-    same_block: Annotated[
-        bool | None,
-        typer.Option("--same-block", help="One block kind for all positions.", rich_help_panel=SPACE),
-    ] = None,
+    widths: Widths = None,
+    depths: Depths = None,
+    upsamplers: Upsamplers = None,
+    same_block: SameBlock = None,
     data: Data = None,
     data_lr: DataLr = None,
     val: Val = None,
@@ -197,16 +198,9 @@ def search(
     steps: Annotated[
         int | None, typer.Option(help="Steps a trial [default: 1000].", rich_help_panel=TRAIN)
     ] = None,
-    batch: Annotated[
-        int | None, typer.Option(help="Patches a step [default: 16].", rich_help_panel=TRAIN)
-    ] = None,
-    patch: Annotated[
-        int | None,
-        typer.Option(help="Side of an input patch in pixels [default: the task's].", rich_help_panel=TRAIN),
-    ] = None,
-    lr: Annotated[
-        float | None, typer.Option("--lr", help="Learning rate [default: 0.002].", rich_help_panel=TRAIN)
-    ] = None,
+    batch: Batch = None,
+    patch: Patch = None,
+    lr: LearningRate = None,
     rungs: Annotated[
         str | None,
         typer.Option(
@@ -238,9 +232,7 @@ def search(
             rich_help_panel=TRAIN,
         ),
     ] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="auto, float32 or bfloat16.", rich_help_panel=TRAIN)
-    ] = None,
+    precision: Precision = None,
     workers: NumberOfWorkers = None,
     cpus: Cpus = None,
     gpus: Gpus = None,

@@ -12,13 +12,21 @@ from search.commands.options import (
     TRAIN,
     WHERE,
     AllowNearDuplicates,
+    Batch,
     Data,
     DataLr,
+    Depths,
+    LearningRate,
+    Patch,
+    Precision,
+    SameBlock,
     Settings,
     SkipBadImages,
     Threads,
+    Upsamplers,
     Val,
     ValLr,
+    Widths,
     app,
     console,
 )
@@ -42,17 +50,10 @@ def train(
     blocks: Annotated[
         str | None, typer.Option(help="Block kinds, as of search.", rich_help_panel=SPACE)
     ] = None,
-    widths: Annotated[
-        str | None, typer.Option(help="FIRST:LAST[:STEP] or a list A,B,C.", rich_help_panel=SPACE)
-    ] = None,
-    depths: Annotated[
-        str | None, typer.Option(help="FIRST:LAST[:STEP] or a list A,B,C.", rich_help_panel=SPACE)
-    ] = None,
-    upsamplers: Annotated[str | None, typer.Option(help="Upsampler kinds.", rich_help_panel=SPACE)] = None,
-    same_block: Annotated[
-        bool | None,
-        typer.Option("--same-block", help="One block kind for all positions.", rich_help_panel=SPACE),
-    ] = None,
+    widths: Widths = None,
+    depths: Depths = None,
+    upsamplers: Upsamplers = None,
+    same_block: SameBlock = None,
     data: Data = None,
     data_lr: DataLr = None,
     val: Val = None,
@@ -67,19 +68,10 @@ def train(
             rich_help_panel=TRAIN,
         ),
     ] = None,
-    batch: Annotated[
-        int | None, typer.Option(help="Patches a step [default: 16].", rich_help_panel=TRAIN)
-    ] = None,
-    patch: Annotated[
-        int | None,
-        typer.Option(help="Side of an input patch in pixels [default: the task's].", rich_help_panel=TRAIN),
-    ] = None,
-    lr: Annotated[
-        float | None, typer.Option("--lr", help="Learning rate [default: 0.002].", rich_help_panel=TRAIN)
-    ] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="auto, float32 or bfloat16.", rich_help_panel=TRAIN)
-    ] = None,
+    batch: Batch = None,
+    patch: Patch = None,
+    lr: LearningRate = None,
+    precision: Precision = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, batches and networks [default: 0].")] = None,
     threads: Threads = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=WHERE)] = "auto",
