@@ -193,7 +193,7 @@ class Execution:
 
     def close(self) -> None:
         """End what runs; trials that were cut off wait in the store."""
-        self._pool.cancel()
+        self._pool.cancel(self.tally.running)
         for running in (*self.tally.running.values(), *(running for running, _ in self._suspects)):
             self.put_back(running.trial)
         self.tally.worker_seconds = self.tally.worker_hours * 3600

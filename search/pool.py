@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -46,5 +46,5 @@ class Pool(Protocol):
         After an evaluation's own events comes one of ``Ended``, ``Raised`` and ``Lost``.
         """
 
-    def cancel(self) -> None:
-        """End all running evaluations at once; others can be started afterwards."""
+    def cancel(self, keys: Container[int]) -> None:
+        """End these evaluations, which haven't said all, at once; others can be started afterwards."""

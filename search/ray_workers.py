@@ -18,7 +18,7 @@ import socket
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
@@ -46,6 +46,7 @@ MEET_EVERY_S = 5.0  # a look at which nodes there are: 0.2 ms
 ANSWER_TIMEOUT_S = 60.0  # a node's, about its versions: a Python process has to start
 MEBIBYTE = 2**20
 KEPT_STREAMS = 64
+ENDING_S = 2.0
 # Of a Ray on this machine: where other work starves it, a late answer isn't a dead node, whose objects are lost.
 PATIENCE = {"health_check_timeout_ms": 60_000, "health_check_failure_threshold": 20}
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))  # and no settings
@@ -302,15 +303,29 @@ class Workers(Generic[JobT, DataT]):
             ray.cancel(stream, force=True)
         self._drop(stream)
 
-    def cancel(self) -> None:
-        """End all running evaluations at once; others can be started afterwards."""
-        for stream in list(self._running):
-            self._kill(stream)
+    def cancel(self, keys: Container[int]) -> None:
+        """End these evaluations at once; others can be started afterwards."""
+        for stream, run in list(self._running.items()):
+            if run.key in keys:
+                self._kill(stream)
 
     def stop(self) -> None:
-        """End all running evaluations at once and leave Ray."""
-        self.cancel()
-        ray.shutdown()
+        """End all evaluations and leave Ray."""
+        try:
+            self._let_end()
+            for stream in list(self._running):
+                self._kill(stream)
+        finally:
+            ray.shutdown()
+
+    def _let_end(self) -> None:
+        """Give those that have said all a moment: Ray aborts the process if a task ends while it is cancelled."""
+        until = time.monotonic() + ENDING_S
+        with suppress(ClusterError):
+            while self._running and time.monotonic() < until:
+                for stream in self._ready(until - time.monotonic()):
+                    if isinstance(self._next(stream), Ended | Raised | Lost):
+                        self._drop(stream)
 
 
 @ray.remote(num_returns="streaming", max_retries=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -102,8 +102,10 @@ class InProcess:
             del self._streams[chosen]
         yield chosen[1], event
 
-    def cancel(self) -> None:
-        self._streams.clear()
+    def cancel(self, keys: Container[int]) -> None:
+        self._streams = {
+            started: events for started, events in self._streams.items() if started[1] not in keys
+        }
         self.cancelled = True
 
 

@@ -93,6 +93,28 @@ def test_an_exception_is_reported_with_its_type_and_text(workers: Workers) -> No
     assert collect(workers, {1})[1] == ["alive", Raised("ValueError: something odd")]
 
 
+def test_what_has_said_all_ends_by_itself_when_workers_stop(workers: Workers) -> None:
+    """Ray aborts this process if it cancels a task that is just ending; within seconds, if all are cancelled."""
+    for key in range(2000, 4000, 2):
+        workers.start(key, ("count", 1))
+        workers.start(key + 1, ("count", 1))
+        said: set[int] = set()
+        while said != {key, key + 1}:
+            said |= {each for each, event in workers.events(timeout_s=1) if not isinstance(event, Ended)}
+        workers._let_end()
+        assert not workers._running
+
+
+def test_only_these_are_cancelled(workers: Workers) -> None:
+    workers.start(51, ("sleep", 600))
+    workers.start(52, ("sleep", 1))
+    alive: set[int] = set()
+    while alive != {51, 52}:
+        alive |= {key for key, _ in workers.events(timeout_s=1)}
+    workers.cancel({51, 50})
+    assert set(collect(workers, {52})) == {52}
+
+
 def test_stop_ends_what_runs_at_once() -> None:
     import ray
 
