@@ -32,7 +32,6 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import torch
 from report import Report, parser
 from rich.table import Table
 
@@ -48,6 +47,7 @@ from search.engine import Limits, Search
 from search.execution import Tally
 from search.pool import Ended
 from search.ray_workers import MEBIBYTE, Resources, Workers
+from search.setup import use_one_thread
 from search.strategies import STRATEGIES, Strategy
 from spaces.architecture import Architecture
 from spaces.baselines import baseline
@@ -195,7 +195,7 @@ def job(trial: Trial | None, checkpoint: bytes | None, seconds: float) -> Job:
 
 def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
     """One strategy's search with the stub, then plain Ray."""
-    torch.set_num_threads(1)  # as ``search.run``
+    use_one_thread()  # as ``search.run``
     task = get_task(TASK)
     data = TrialData(task.embedded("train"), task.embedded("validation"))
     space = named_space(args.space)

@@ -158,7 +158,7 @@ class AskTell:
         self._resting: list[dict[int, None]] = [
             {} for _ in self.halving.steps
         ]  # by rung; dicts keep the order
-        self._gains: list[tuple[float, ...]] = [() for _ in self.halving.steps]
+        self._lessons = 0  # of the ladder's, when trials that rest were last told
         self._told_since: list[tuple[int, int]] = []
         self.questions = 0
         self.trials = 0
@@ -285,15 +285,17 @@ class AskTell:
             self._resting[rung][question] = None
         if self._relatives and (architecture := self._trials[question].architecture):
             self._relatives.tell(question, architecture, rung)
-        self._say(question, self.halving.expected(question))
+        self._say(question, self.halving.expected([question])[0])
 
     def _retell(self) -> None:
         """Tell trials that rest what they are expected to come to, where that has changed."""
-        for rung, resting in enumerate(self._resting):
-            if resting and (gains := self.halving.gains(rung)) != self._gains[rung]:
-                self._gains[rung] = gains
-                for question in resting:
-                    self._say(question, self.halving.expected(question))
+        if self._lessons == self.halving.lessons:
+            return
+        self._lessons = self.halving.lessons
+        for resting in self._resting:
+            for question, expected in zip(resting, self.halving.expected(tuple(resting)), strict=True):
+                if self._trials[question].said != (expected,):
+                    self._say(question, expected)
 
     def _say(self, question: int, values: Sequence[float] | None) -> None:
         trial = self._trials[question]

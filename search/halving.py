@@ -14,22 +14,26 @@ Our deviations:
   never ends with all of its trials at rest.
 - Decisions are a function of the results told and their order. Who tells them in the order of asking gets one sequence
   whatever the workers do (`search.asktell`).
-- What a trial that rests at a rung would have come to is estimated, for the strategy, from those that went on.
+- What a trial that rests at a rung would have come to is estimated, for the strategy, from those most like it that went
+  on: a small network gains less from further steps than a large one.
 """
 
 from __future__ import annotations
 
-from bisect import insort
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import floor
-from statistics import median
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from results.front import contributions, dominance_ranks
 from spaces.measurement import Direction
+
+NEAREST = 5  # trials whose gains are expected of one like them
+REMEMBERED = 64  # gains from a rung: the latest
+Floats = NDArray[np.float64]
 
 
 def survivors(objectives: ArrayLike, directions: Sequence[Direction], count: int) -> list[int]:
@@ -54,7 +58,7 @@ def survivors(objectives: ArrayLike, directions: Sequence[Direction], count: int
     return sorted(kept)
 
 
-def _most_missed(points: NDArray[np.float64], directions: Sequence[Direction], count: int) -> list[int]:
+def _most_missed(points: Floats, directions: Sequence[Direction], count: int) -> list[int]:
     """``count`` rows of a front: the best in each objective, and those that add most hypervolume to the rest."""
     signs = np.array([1.0 if direction == "max" else -1.0 for direction in directions])
     low, high = points.min(axis=0), points.max(axis=0)
@@ -77,13 +81,15 @@ def _most_missed(points: NDArray[np.float64], directions: Sequence[Direction], c
 class _Rung:
     """What was told at a rung: trials in the order of telling, their values, and who went on from here.
 
-    ``gains`` are of those that went on and were told above: per objective, sorted.
+    ``gains`` are of the latest that went on and were told above: values here, and what was gained from here.
     """
 
     numbers: list[int] = field(default_factory=list)
     values: list[tuple[float, ...]] = field(default_factory=list)
     gone: set[int] = field(default_factory=set)
-    gains: list[list[float]] = field(default_factory=list)
+    gains: deque[tuple[tuple[float, ...], tuple[float, ...]]] = field(
+        default_factory=lambda: deque(maxlen=REMEMBERED)
+    )
     waiting: list[int] | None = None
 
 
@@ -103,8 +109,8 @@ class Halving:
         self._directions = tuple(directions)
         self._rungs = [_Rung() for _ in self.steps]
         self._values: dict[int, list[tuple[float, ...]]] = {}
-        self._gains: dict[int, tuple[float, ...]] = {}  # by rung, until another is told
         self.closed = False
+        self.lessons = 0  # gains told so far: expectations change with them
 
     def cost(self, rung: int) -> int:
         """Steps from the rung below."""
@@ -132,10 +138,9 @@ class Halving:
         if len(told) > 1:
             below = self._rungs[len(told) - 2]
             below.gone.add(number)
-            below.gains = below.gains or [[] for _ in values]
-            for gains, now, before in zip(below.gains, told[-1], told[-2], strict=True):
-                insort(gains, now - before)
-            self._gains.clear()
+            gained = tuple(now - before for now, before in zip(told[-1], told[-2], strict=True))
+            below.gains.append((told[-2], gained))
+            self.lessons += 1
 
     def next(self, allowed: Callable[[int], bool]) -> tuple[int, int] | None:
         """(trial, rung) of the next to go on, highest rung first; None if none may. It counts as gone.
@@ -161,28 +166,40 @@ class Halving:
             rung.waiting = [rung.numbers[row] for row in rows if rung.numbers[row] not in rung.gone]
         return rung.waiting
 
-    def gains(self, rung: int) -> tuple[float, ...]:
-        """What a trial at the rung may still gain until the top, per objective; empty where nothing is known.
-
-        The sum over the rungs above of the median gain of those that went there.
-        """
-        if rung not in self._gains:  # asked for each trial that rests there
-            known = [self._rungs[at].gains for at in range(rung, self.top) if self._rungs[at].gains]
-            columns = zip(*known, strict=True)
-            self._gains[rung] = tuple(sum(median(gains) for gains in column) for column in columns)
-        return self._gains[rung]
-
     def rung_of(self, number: int) -> int:
         """The highest rung at which the trial was told; -1 for none."""
         return len(self._values.get(number, ())) - 1
 
-    def expected(self, number: int) -> tuple[float, ...]:
-        """What a trial comes to at the top: told there, or at its rung and what is gained from there.
+    def expected(self, numbers: Sequence[int]) -> list[tuple[float, ...]]:
+        """What trials come to at the top: told there, or at their rung and what is gained from there.
 
-        Raises: KeyError: if nothing was told of it.
+        That is, over each rung above, the median gain of the few that went there and cost about the same. Costs are the
+        objectives that training doesn't change; without one the median is over all that went.
+
+        Args:
+            numbers: Trials whose highest rung is the same, or of which each was told at the top.
+
+        Raises: KeyError: if nothing was told of one.
         """
-        if not self._values.get(number):
-            raise KeyError(number)
-        values = self._values[number][-1]
-        gains = self.gains(self.rung_of(number))
-        return tuple(a + b for a, b in zip(values, gains, strict=True)) if gains else values
+        for number in numbers:
+            if not self._values.get(number):
+                raise KeyError(number)
+        found = np.array([self._values[number][-1] for number in numbers])
+        for rung in self._rungs[self.rung_of(numbers[0]) : self.top] if len(numbers) else ():
+            if rung.gains:
+                found = found + _likely_gains(found, rung.gains)
+        return [tuple(row) for row in found.tolist()]
+
+
+def _likely_gains(values: Floats, gains: Sequence[tuple[tuple[float, ...], tuple[float, ...]]]) -> Floats:
+    """Median gains of those that are nearest in what training doesn't change, (n, m)."""
+    before, gained = np.array([each for each, _ in gains]), np.array([each for _, each in gains])
+    costs = np.flatnonzero(~gained.any(axis=0))
+    nearest = min(NEAREST, len(gains)) if len(costs) else len(gains)
+    both = np.concatenate([values, before])[:, costs]
+    low, high = both.min(axis=0, initial=np.inf), both.max(axis=0, initial=-np.inf)
+    scaled = np.where(
+        low > 0, np.log(np.where(low > 0, both, 1.0)), (both - low) / np.where(high > low, high - low, 1.0)
+    )
+    away = np.abs(scaled[: len(values), None] - scaled[len(values) :]).sum(axis=2)
+    return np.median(gained[np.argsort(away, axis=1, kind="stable")[:, :nearest]], axis=1)

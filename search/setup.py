@@ -12,6 +12,7 @@ from random import Random
 from typing import Any, Literal
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from evaluators.images import ImageSet
 from evaluators.overlap import check_disjoint
@@ -422,6 +423,12 @@ def _recipe(config: SearchConfig, device: str) -> Recipe:
         patch=section.patch,
     )
     return Recipe(recipe.stages, ema=section.ema, precision=precision)
+
+
+def use_one_thread() -> None:
+    """Do this process's arithmetic on one thread: on busy cores a second would spin against the workers'."""
+    torch.set_num_threads(1)
+    threadpool_limits(1, user_api="blas")
 
 
 def environment() -> dict[str, Any]:

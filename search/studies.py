@@ -12,7 +12,6 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.markup import escape
 
@@ -23,7 +22,7 @@ from search.config import ConfigError, SearchConfig, resolve, resumed
 from search.driving import workers
 from search.pool import Pool
 from search.ray_workers import check_reachable
-from search.setup import Bench, Setup, environment, prepare, prepare_bench
+from search.setup import Bench, Setup, environment, prepare, prepare_bench, use_one_thread
 from search.strategies import STRATEGIES, create_strategy
 from search.trackers import find_tracker, tracked
 from spaces.baselines import published
@@ -90,7 +89,7 @@ def open_study(
     Raises: ValueError: for a configuration, images or a study that can't be used; nothing is written then.
         StoreError: if the store can't be written.
     """
-    torch.set_num_threads(1)  # busy cores: two threads would spin against the workers'
+    use_one_thread()
     console = console or Console(quiet=True)
     check_name(study, resume=resume)
     config = _configuration(said, place, study if resume else None)

@@ -43,6 +43,7 @@ from evaluators.tasks import get_task
 from results.front import hypervolume
 from search.asktell import Answer, AskTell
 from search.halving import Halving
+from search.setup import use_one_thread
 from search.strategies import STRATEGIES, Strategy
 from spaces.budget import Budget
 from spaces.measurement import Direction
@@ -380,16 +381,15 @@ def _one(path: Path, entrant: Entrant, seed: int, table_seed: int, steps: int, w
 
 
 def _single_thread() -> None:
-    import torch  # Optuna's GP
-
-    torch.set_num_threads(1)
+    use_one_thread()
     os.nice(5)
 
 
 def identity(entrant: Entrant, args: Namespace) -> str:
-    """A digest of what a run depends on but its seed: table, settings and the strategy's source."""
+    """A digest of what a run depends on but its seed: table, settings, and the strategy's and the ladder's source."""
     made = type(entrant.make(the_space(), 0))
     files = {inspect.getfile(cls) for cls in made.__mro__ if cls.__module__.startswith("search.")}
+    files |= {inspect.getfile(cls) for cls in (AskTell, Halving) if entrant.eta}
     parts = [args.table.read_bytes(), *(Path(file).read_bytes() for file in sorted(files))]
     settings = json.dumps([asdict(entrant), args.trainings, args.window], sort_keys=True)
     return hashlib.sha256(b"\0".join([*parts, settings.encode()])).hexdigest()[:16]

@@ -131,21 +131,48 @@ def test_the_highest_rung_goes_first_in_the_order_of_trials_and_as_far_as_allowe
     assert [halving.cost(rung) for rung in range(3)] == [1, 1, 2]
 
 
-def test_what_rests_is_told_with_the_median_gain_of_what_went_on() -> None:
+def test_what_rests_is_expected_to_gain_what_others_gained() -> None:
     halving = Halving((1, 2, 4), 2, DIRECTIONS)
     for number, quality in enumerate((20.0, 21.0, 22.0, 23.0)):
         halving.tell(number, (quality, 1.0 + number))
-    assert halving.expected(0) == (20.0, 1.0)
+    assert halving.expected([0]) == [(20.0, 1.0)]
     for number, quality in ((1, 24.0), (2, 26.0), (3, 28.0)):  # gains of 3, 4 and 5 dB
         halving.tell(number, (quality, 1.0 + number))
-    assert halving.expected(0) == (24.0, 1.0)
-    assert halving.expected(3) == (28.0, 4.0)
+    assert halving.expected([0]) == [(24.0, 1.0)]
+    assert halving.expected([3]) == [(28.0, 4.0)]
     halving.tell(3, (30.0, 4.0))  # 2 dB more at the top
-    assert halving.expected(0) == (26.0, 1.0)
-    assert halving.expected(2) == (28.0, 3.0)
-    assert halving.expected(3) == (30.0, 4.0)
+    assert halving.expected([0]) == [(26.0, 1.0)]
+    assert halving.expected([1, 2]) == [(26.0, 2.0), (28.0, 3.0)]
+    assert halving.expected([3]) == [(30.0, 4.0)]
+    assert halving.expected([]) == []
     with pytest.raises(KeyError):
-        halving.expected(4)
+        halving.expected([4])
+
+
+@pytest.mark.parametrize("directions", [DIRECTIONS, ("max", "min", "min")])
+def test_a_small_network_is_expected_to_gain_what_small_ones_gained(
+    directions: tuple[Direction, ...],
+) -> None:
+    halving = Halving((1, 2), 2, directions)
+    rest = (7.0,) * (len(directions) - 2)  # the same of all: it tells nothing
+    for number in range(40):
+        gmacs = 2.0 ** (number / 4)
+        halving.tell(number, (20.0, gmacs, *rest))
+        if number % 2:
+            halving.tell(number, (20.0 + gmacs, gmacs, *rest))
+    for number, (quality, gmacs, *_) in zip(range(0, 40, 8), halving.expected(range(0, 40, 8)), strict=True):
+        assert gmacs == 2.0 ** (number / 4)
+        assert gmacs / 2 < quality - 20 <= gmacs * 2.5
+    assert halving.expected([39]) == [(20.0 + 2.0 ** (39 / 4), 2.0 ** (39 / 4), *rest)]
+
+
+def test_without_costs_the_gain_of_all_is_expected() -> None:
+    halving = Halving((1, 2), 2, ("max",))
+    for number in range(9):
+        halving.tell(number, (float(number),))
+        halving.tell(number, (float(number) * 2 + 1,))
+    halving.tell(9, (100.0,))
+    assert halving.expected([9]) == [(105.0,)]
 
 
 def test_a_failure_on_the_way_leaves_the_rung_below_as_it_was() -> None:
@@ -157,7 +184,7 @@ def test_a_failure_on_the_way_leaves_the_rung_below_as_it_was() -> None:
     halving.tell(1, None)
     assert halving.next(lambda rung: True) == (2, 1)
     assert halving.next(lambda rung: True) is None
-    assert halving.gains(0) == ()
+    assert halving.expected([1, 2]) == [(1.0, 1.0), (2.0, 2.0)]
 
 
 def test_at_the_end_the_ends_of_a_rung_too_small_for_a_decision_go_on() -> None:

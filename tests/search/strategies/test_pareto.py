@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from results.front import hypervolume
 from search.asktell import Answer, AskTell
@@ -130,8 +131,9 @@ def test_a_question_takes_no_longer_once_hundreds_were_told() -> None:
         genotype = strategy.space.sample(random)
         strategy.restore(number, genotype)
         strategy.tell(number, (26 + random.random(), random.random()))
-    for number in range(500, 512):
-        started = time.process_time()
-        strategy.ask(number)
-        spent.append(time.process_time() - started)
+    with threadpool_limits(1):  # as a search does: threads that spin on busy cores count as time
+        for number in range(500, 512):
+            started = time.process_time()
+            strategy.ask(number)
+            spent.append(time.process_time() - started)
     assert sorted(spent)[len(spent) // 2] < 0.5  # 0.05 on an idle core
