@@ -180,7 +180,8 @@ class Workers(Generic[JobT, DataT]):
         Raises: ClusterError: if it is the first time, and none has room for a trial or one has other versions.
         """
         self._met = time.monotonic()
-        alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
+        with _lost_is_said():
+            alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
         for gone in self._rooms.keys() - alive.keys():
             del self._rooms[gone]
             self._tell(f"node {self._names[gone]} is lost; its trials go on elsewhere from their last rung")
@@ -260,13 +261,9 @@ class Workers(Generic[JobT, DataT]):
 
     def _ready(self, timeout_s: float) -> Iterable[Any]:
         streams = list(self._running)
-        try:
+        with _lost_is_said():
             ready, _ = ray.wait(streams, num_returns=1, timeout=timeout_s, fetch_local=False)
             more, _ = ray.wait(streams, num_returns=len(streams), timeout=0, fetch_local=False)
-        except ray.exceptions.RayError as error:
-            raise ClusterError(
-                f"Ray was lost: {_first_line(error)}. Start it again and use --resume."
-            ) from error
         return dict.fromkeys((*ready, *more))
 
     def _taken(self, stream: Any, run: _Run, *, node: str) -> None:
@@ -448,6 +445,15 @@ def _check_ray(address: str) -> None:
             InnerGcsClient.standalone(address, cluster_id=None, timeout_ms=int(1000 * CONNECT_TIMEOUT_S))
     except ray.exceptions.RayError as error:
         raise OSError(f"what listens there isn't Ray: {_first_line(error)}") from error
+
+
+@contextmanager
+def _lost_is_said() -> Iterator[None]:
+    """Raises: ClusterError: if Ray is gone."""
+    try:
+        yield
+    except ray.exceptions.RayError as error:
+        raise ClusterError(f"Ray was lost: {_first_line(error)}. Start it again and use --resume.") from error
 
 
 @contextmanager

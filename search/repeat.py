@@ -12,7 +12,7 @@ from rich.console import Console
 
 from results.figures import save_front_figure
 from results.overview import as_json, overview
-from results.schema import StudyState
+from results.schema import StudyState, Trial
 from results.tables import front_table
 from search.config import ConfigError
 from search.stages import InterruptedStage, Stages, check_repeatable
@@ -30,11 +30,16 @@ def repeat_front(opened: Opened, times: int) -> None:
     """
     stages, done = Stages(opened), set[int]()
     while True:
-        members = [t for t in overview(opened.store, opened.study.name).members if t.stage == "search"]
+        members = _searched(opened)
         if times < 2 or {trial.id for trial in members} <= done:
             return
         _repeat(opened, stages, [trial.number for trial in members if trial.id not in done], times)
         done |= {trial.id for trial in members}
+
+
+def _searched(opened: Opened) -> list[Trial]:
+    """The front's members that a search trained."""
+    return [t for t in overview(opened.store, opened.study.name).members if t.stage == "search"]
 
 
 def _repeat(opened: Opened, stages: Stages, numbers: Sequence[int], times: int) -> None:
@@ -70,7 +75,8 @@ def run_repeat(
         times: Trainings in all, kept for the study's next resume; by default what the study says, or 3.
         trials: Numbers, or ``best``.
 
-    Raises: ValueError: for a study or a trial that can't be repeated; nothing is started then.
+    Raises: ValueError: for a study or a trial that can't be repeated, or where there is nothing to repeat; nothing is
+        started then.
     """
     if times is not None and times < 2:
         raise ConfigError(f"--repeats {times}: expected at least 2 trainings in all, the first included")
@@ -83,6 +89,11 @@ def run_repeat(
         named = [stages.chosen(name) for name in trials]
         for trial in named:
             check_repeatable(trial)
+        if not named and not _searched(opened):
+            raise ConfigError(
+                f"study '{study}': expected a front with networks that a search trained, got none: let its search go "
+                "on, or name the trials to be repeated"
+            )
         try:
             if named:
                 _repeat(opened, stages, list(dict.fromkeys(trial.number for trial in named)), wanted)

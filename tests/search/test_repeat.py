@@ -26,7 +26,7 @@ from search.studies import Opened, Place, open_study
 from spaces.architecture import Architecture, Block
 from spaces.chain import Chain
 from spaces.measurement import Measurement
-from tests.results.studies import NAME, complete, fill
+from tests.results.studies import NAME, complete, fill, new_study, setup
 from tests.search import studies
 from tests.search.studies import InProcess, new_search
 
@@ -187,6 +187,19 @@ def test_what_cannot_be_repeated_is_refused(opened: Opened, number: int, message
 def test_a_single_training_is_no_repeat(place: Place) -> None:
     with pytest.raises(ConfigError, match="--repeats 1: expected at least 2"):
         run_repeat(NAME, times=1, place=place, console=Console(quiet=True), said={})
+
+
+def test_a_study_without_a_front_has_nothing_to_repeat(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "results.db") as store:
+        new_study(store, setup(tmp_path / "images"))
+    with pytest.raises(ConfigError, match=f"'{NAME}': expected a front with networks that a search trained"):
+        run_repeat(
+            NAME,
+            times=2,
+            place=Place(str(tmp_path / "results.db"), tmp_path / "runs"),
+            console=Console(quiet=True),
+            said={},
+        )
 
 
 def test_a_search_goes_on_as_if_there_were_no_repeats(tmp_path: Path) -> None:
