@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from math import ceil, inf, isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -33,7 +34,9 @@ RUNGS = 4  # of a trial, unless something else is said
 RATIOS = (0.75, 0.5)  # of a network's GMACs, what it is pruned to unless something else is said
 
 
-AUTO = "tpe"  # what the strategy `auto` stands for; no other has been shown to need fewer steps
+AUTO = "pareto"  # what the strategy `auto` stands for, with inheritance and early stopping: docs/evidence.md
+AUTO_ETA = 3.0
+AUTO_PAUSE = 4  # at this part of a training
 
 
 class ConfigError(ValueError):
@@ -116,8 +119,9 @@ class TrainingSection(_Section):
     @model_validator(mode="before")
     @classmethod
     def _fewer_rungs_of_few_steps(cls, said: Any) -> Any:
-        if isinstance(said, Mapping) and "rungs" not in said and isinstance(said.get("steps"), int):
-            return {**said, "rungs": max(1, min(RUNGS, said["steps"]))}
+        steps = said.get("steps") if isinstance(said, Mapping) else None
+        if isinstance(steps, int) and 1 <= steps < RUNGS and "rungs" not in said:
+            return {**said, "rungs": steps}
         return said
 
     @model_validator(mode="after")
@@ -273,9 +277,10 @@ class SearchConfig(_Section):
     worker_hours: float | None = Field(None, gt=0)
     window: int = Field(8, ge=1)
     repeats: int = Field(1, ge=1)  # trainings of each member of the front, from different seeds
-    eta: float | None = Field(None, gt=1)  # early stopping: one in so many goes on from a rung
+    eta: float | None = Field(None, ge=1)  # early stopping: one in so many goes on from a rung; 1 is none
+    pauses: tuple[Annotated[int, Field(ge=1)], ...] | None = None  # the rungs it is decided at; all of them
     ordered: bool = True  # results are told in the order of the trials, so that a seed is one sequence
-    inherit: bool = False  # new architectures start from the tensors of those most like them
+    inherit: bool | None = None  # new architectures start from the tensors of those most like them
     filter: str | None = None  # PROXY:SHARE, ``search.screening``
     supernet: Path | None = None  # of the filter, and of the warm start
     warm_start: bool = False  # networks start from their weights in the supernet
@@ -367,9 +372,18 @@ class SearchConfig(_Section):
         """Those on exact costs beside GMACs."""
         return tuple(limit for limit in self.parsed_limits if limit.name in COSTS[1:])
 
+    @field_validator("eta")
+    @classmethod
+    def _eta(cls, value: float | None) -> float | None:
+        return None if value == 1 else value
+
     @model_validator(mode="after")
     def _early_stopping(self) -> SearchConfig:
-        if self.eta is not None:
+        if self.pauses is not None and max(self.pauses, default=0) >= self.training.steps:
+            raise ValueError(
+                f"pauses: expected some before the end, {self.training.steps} steps, got {self.pauses}"
+            )
+        if self.eta is not None and self.pauses is None:
             self.training.rungs_of(self.training.steps, self.eta)
         if self.train_steps is not None and self.train_steps < self.training.steps:
             raise ValueError(
@@ -380,8 +394,17 @@ class SearchConfig(_Section):
 
     @property
     def rungs(self) -> tuple[int, ...]:
-        """Where a trial of the search is scored and, with early stopping, may pause."""
-        return self.training.rungs_of(self.training.steps, self.eta)
+        """Where a trial of the search is scored and saved."""
+        if self.pauses is None:
+            return self.training.rungs_of(self.training.steps, self.eta)
+        return tuple(sorted({*self.pauses, *self.training.rungs_of(self.training.steps)}))
+
+    @property
+    def ladder(self) -> tuple[int, ...]:
+        """Where, with early stopping, it may pause, and the end."""
+        if self.eta is None:
+            return (self.training.steps,)
+        return self.rungs if self.pauses is None else (*sorted(set(self.pauses)), self.training.steps)
 
     @property
     def band(self) -> tuple[float, float | None]:
@@ -478,17 +501,34 @@ def _with_task_defaults(config: SearchConfig) -> SearchConfig:
         raise ConfigError(
             f"objective: of {config.task} it is one of {', '.join(task.objectives)}, got '{objective}'"
         )
+    config = _with_auto(config)
     training, space = config.training, config.space
     return config.model_copy(
         update={
             "objective": objective,
-            "strategy": AUTO if config.strategy == "auto" else config.strategy,
+            "inherit": bool(config.inherit),
             "space": space.model_copy(update={"name": space.name or task.space}),
             "training": training.model_copy(
                 update={"patch": training.patch or task.patch, "losses": training.losses or task.losses}
             ),
         }
     )
+
+
+def _with_auto(config: SearchConfig) -> SearchConfig:
+    """The configuration with what the strategy ``auto`` stands for filled in, where nothing else was said."""
+    if config.strategy != "auto":
+        return config
+    found: dict[str, Any] = {"strategy": AUTO, "inherit": config.inherit is None or config.inherit}
+    if "eta" not in config.model_fields_set:
+        training, pauses = config.training, config.pauses
+        if pauses is None and "rungs" not in training.model_fields_set and training.steps >= AUTO_PAUSE:
+            pauses = (training.steps // AUTO_PAUSE,)
+        with suppress(ValueError):  # one rung, or too few steps: networks are trained to the end
+            if pauses is None:
+                training.rungs_of(training.steps, AUTO_ETA)
+            found |= {"eta": AUTO_ETA, "pauses": pauses}
+    return config.model_copy(update=found)
 
 
 def difference(study: Mapping[str, Any], said: Mapping[str, Any]) -> list[str]:

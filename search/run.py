@@ -96,22 +96,21 @@ def search(opened: Opened) -> Stop:
     judges: list[Judge] = [screening] if screening else []
     if setup.measured:
         judges.insert(0, RuntimeJudge(setup.runtimes, setup.measured, config.parsed_limits, asks))
-    ladder = (config.training.steps,) if config.eta is None else config.rungs
     asktell = AskTell(
         strategy,
         setup.budget,
         window=config.window,
-        halving=Halving(ladder, config.eta or inf, strategy.directions),
+        halving=Halving(config.ladder, config.eta or inf, strategy.directions),
         ordered=config.ordered,
         recorded=[ask.genotype for ask in asks],
         told=[ask.told or () for ask in asks],
         judge=in_turn(*judges),
         exact=setup.exact_values,
-        inherit=config.inherit,
+        inherit=bool(config.inherit),
     )
     job: Make = setup.job
     if config.inherit:
-        job = inheriting(job, opened.store, opened.study.id, opened.folder, ladder)
+        job = inheriting(job, opened.store, opened.study.id, opened.folder, config.ladder)
     progress = TerminalProgress(opened.console, limits, setup.objectives, setup.worst, setup.trivial)
     run = Search(
         opened.store,
@@ -153,7 +152,7 @@ def _note_idle(pool: Pool, opened: Opened) -> None:
 
 def _note_stopping(config: SearchConfig, console: Console) -> None:
     if config.eta is not None:
-        *pauses, end = config.rungs
+        *pauses, end = config.ladder
         console.print(
             f"early stopping: trials pause at {', '.join(map(str, pauses))} of {end} steps, the best 1/{config.eta:g} "
             "by Pareto rank go on"

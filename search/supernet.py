@@ -35,6 +35,7 @@ OF_A_SEARCH = (
     "supernet",
     "warm_start",
     "eta",
+    "pauses",
     "trials",
     "train_steps",
     "training.rungs",

@@ -136,13 +136,13 @@ def ended(store: Store, study: Study, replay: Replay) -> list[Ended]:
     def scores(digest: str, rung: int) -> tuple[float, float] | None:
         if digest in failed:
             return None
-        return psnr[digest, config.rungs[rung]], replay.table[digest].macs / 1e9
+        return psnr[digest, config.ladder[rung]], replay.table[digest].macs / 1e9
 
     asktell = AskTell(
         STRATEGIES[config.strategy].create(replay.space, directions=DIRECTIONS, seed=config.seed),
         Budget(get_task(config.task).interface, replay.reference[0]),
         window=config.window,
-        halving=Halving(config.rungs, config.eta or inf, DIRECTIONS),
+        halving=Halving(config.ladder, config.eta or inf, DIRECTIONS),
         recorded=[ask.genotype for ask in store.asks(study.id)],
     )
     found = []

@@ -106,7 +106,10 @@ def search(
     config: Annotated[Path | None, typer.Option(help="A TOML file; flags override it.")] = None,
     strategy: Annotated[
         str | None,
-        typer.Option(help="Who proposes architectures: pareto, tpe, nsga2, random, ... [default: auto]."),
+        typer.Option(
+            help="Who proposes architectures: pareto, tpe, nsga2, random, ... [default: auto: pareto with --inherit "
+            "and --eta 3]."
+        ),
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="One seed, one sequence of architectures [default: 0].")
@@ -212,7 +215,8 @@ def search(
     eta: Annotated[
         float | None,
         typer.Option(
-            help="Early stopping: the best 1/ETA of a rung go on, by Pareto rank [default: all].",
+            help="Early stopping: the best 1/ETA of a rung go on, by Pareto rank [default: of the strategy auto 3, at "
+            "a quarter of the steps; else 1, all of them].",
             rich_help_panel=TRAIN,
         ),
     ] = None,
@@ -220,7 +224,8 @@ def search(
         bool | None,
         typer.Option(
             "--inherit/--no-inherit",
-            help="A new network starts from the tensors of the one most like it that was trained, if there is one.",
+            help="A new network starts from the tensors of the one most like it that was trained, if there is one "
+            "[default: of the strategy auto].",
             rich_help_panel=TRAIN,
         ),
     ] = None,

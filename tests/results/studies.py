@@ -50,7 +50,12 @@ def photographs(folder: Path) -> dict[str, str]:
 
 def setup(folder: Path, **said: object) -> Setup:
     """A checked configuration with its data."""
-    space = {"space.blocks": "residual,rfdb", "space.widths": "8,12,16", "space.depths": "1:3"}
+    space = {
+        "strategy": "tpe",
+        "space.blocks": "residual,rfdb",
+        "space.widths": "8,12,16",
+        "space.depths": "1:3",
+    }
     training = {"training.steps": 20, "training.patch": 16, "training.precision": "float32"}
     limit = {} if "gmacs" in said else {"max_gmacs": BUDGET}
     return prepare(resolve({"task": TASK.name, **limit, **space, **training, **photographs(folder), **said}))

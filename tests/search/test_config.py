@@ -143,7 +143,7 @@ def test_an_older_record_without_lists_is_resumed() -> None:
 
 
 def stopping(**said: Any) -> SearchConfig:
-    return resolve({"max_gmacs": 1.0, "training.steps": 540, **said})
+    return resolve({"max_gmacs": 1.0, "strategy": "random", "training.steps": 540, **said})
 
 
 def test_rungs_are_evenly_spaced_or_by_eta_or_as_named() -> None:
@@ -161,7 +161,7 @@ def test_rungs_are_evenly_spaced_or_by_eta_or_as_named() -> None:
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ({"eta": 1}, "eta: Input should be greater than 1, got 1"),
+        ({"eta": 0.9}, "eta: Input should be greater than or equal to 1, got 0.9"),
         ({"eta": 3, "training.rungs": 1}, "expected at least 2 rungs with an eta, got 1"),
         ({"eta": 9, "training.rungs": 4}, "4 rungs with an eta of 9 need at least 729 steps, got 540"),
         ({"training.rungs": "60,541"}, "expected rungs within the 540 steps of a trial, got one at 541"),
@@ -225,6 +225,34 @@ def test_objectives_and_limits_are_read_from_text_and_lists() -> None:
 def test_objectives_and_limits_that_cannot_be_are_refused(said: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         resolve(said)
+
+
+def test_auto_is_ours_with_inheritance_and_early_stopping_unless_something_else_is_said() -> None:
+    def auto(**said: Any) -> tuple[str, bool | None, float | None, tuple[int, ...]]:
+        config = resolve({"max_gmacs": 1, "training.steps": 540, **said})
+        return config.strategy, config.inherit, config.eta, config.ladder
+
+    assert auto() == auto(strategy="auto") == ("pareto", True, 3.0, (135, 540))
+    assert auto(inherit=False) == ("pareto", False, 3.0, (135, 540))
+    assert auto(eta=1) == ("pareto", True, None, (540,))
+    assert auto(eta=2) == ("pareto", True, 2.0, (68, 135, 270, 540))
+    assert auto(pauses=[60]) == ("pareto", True, 3.0, (60, 540))
+    assert auto(**{"training.rungs": "60,180"}) == ("pareto", True, 3.0, (60, 180, 540))
+    assert auto(**{"training.rungs": 1}) == ("pareto", True, None, (540,))
+    for steps in range(1, 9):
+        pauses = (steps // 4,) if steps >= 4 else ()
+        assert auto(**{"training.steps": steps})[3] == (*pauses, steps)
+    assert auto(strategy="pareto") == ("pareto", False, None, (540,))
+    assert auto(strategy="tpe", inherit=True) == ("tpe", True, None, (540,))
+
+
+def test_trials_are_scored_more_often_than_they_pause() -> None:
+    config = resolve({"max_gmacs": 1, "training.steps": 540})
+    assert (config.ladder, config.rungs) == ((135, 540), (135, 270, 405, 540))
+    config = stopping(eta=3, pauses=[60, 200])
+    assert (config.ladder, config.rungs) == ((60, 200, 540), (60, 135, 200, 270, 405, 540))
+    with pytest.raises(ConfigError, match="pauses: expected some before the end, 540 steps, got"):
+        stopping(eta=3, pauses=[60, 540])
 
 
 def test_auto_goes_on_record_as_the_strategy_it_stands_for() -> None:

@@ -35,8 +35,9 @@ pytestmark = pytest.mark.slow
 
 # Denoising, as a minute's training is worth something there: the trivial method returns the noise.
 SEARCH = (  # noqa: SIM905
-    "search --study watched --task denoise --space restore --max-gmacs 1 --trials 4 --steps 50 --rungs 2 --batch 4 "
-    "--patch 24 --depths 1:2 --widths 8:16:4 --blocks residual,ghost --workers 1 --seed 3 --precision float32"
+    "search --study watched --task denoise --space restore --max-gmacs 1 --strategy tpe --trials 4 --steps 50 "
+    "--rungs 2 --batch 4 --patch 24 --depths 1:2 --widths 8:16:4 --blocks residual,ghost --workers 1 --seed 3 "
+    "--precision float32"
 ).split()
 NASTY = "<script>alert(1) & 100 %"
 VIEWS = ("front", "progress", "compare", "space", "trial/best")

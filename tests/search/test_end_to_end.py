@@ -23,8 +23,9 @@ from search.inheritance import start_path
 from tests.search.test_cli import PIXELFRONT, run
 
 SMALL = (  # noqa: SIM905
-    "search --max-gmacs 0.6 --trials 6 --steps 24 --batch 4 --patch 16 --rungs 3 --depths 1:2 --widths 8:16:4 "
-    "--blocks rfdb,ghost,mscb --upsamplers pixelshuffle,transposed --workers 2 --seed 3 --precision float32"
+    "search --max-gmacs 0.6 --strategy tpe --trials 6 --steps 24 --batch 4 --patch 16 --rungs 3 --depths 1:2 "
+    "--widths 8:16:4 --blocks rfdb,ghost,mscb --upsamplers pixelshuffle,transposed --workers 2 --seed 3 "
+    "--precision float32"
 ).split()
 
 pytestmark = pytest.mark.slow

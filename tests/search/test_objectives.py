@@ -213,6 +213,7 @@ def test_a_search_for_ssim_scores_it_at_every_rung_and_ends_in_its_front(
     said = {
         "task": "sr-x2",
         "max_gmacs": 2.0,
+        "strategy": "tpe",
         "objectives": ("ssim", "gmacs"),
         "trials": 3,
         "space.blocks": "residual",

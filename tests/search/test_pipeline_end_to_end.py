@@ -20,6 +20,7 @@ pytestmark = pytest.mark.slow
 
 CONFIG = """
 max_gmacs = 0.6
+strategy = "tpe"
 trials = 3
 seed = 3
 [space]
