@@ -47,4 +47,8 @@ class Pool(Protocol):
         """
 
     def cancel(self, keys: Container[int]) -> None:
-        """End these evaluations, which haven't said all, at once; others can be started afterwards."""
+        """End these evaluations at once, and hand over nothing of the others; new ones can be started afterwards.
+
+        Args:
+            keys: Of all that haven't said all yet: what is about to end by itself isn't to be cut off.
+        """

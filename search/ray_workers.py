@@ -82,9 +82,14 @@ class Resources:
 
 @dataclass
 class _Run:
-    """A submitted evaluation; ``heard`` is when its worker last said anything, None while it waits for one."""
+    """A submitted evaluation.
 
-    key: int
+    Attributes:
+        key: None once nobody waits for what it says.
+        heard: When its worker last said anything; None while it waits for one.
+    """
+
+    key: int | None
     job: bytes
     heard: float | None = None
 
@@ -222,7 +227,7 @@ class Workers(Generic[JobT, DataT]):
         """Run a job; its events come with ``key``."""
         self._submit(key, ray.cloudpickle.dumps(job))
 
-    def _submit(self, key: int, job: bytes) -> None:
+    def _submit(self, key: int | None, job: bytes) -> None:
         options: dict[str, Any] = {"num_cpus": self._resources.cpus, "num_gpus": self._resources.gpus}
         if self._refused:
             options["label_selector"] = {"ray.io/node-id": f"!in({','.join(sorted(self._refused))})"}
@@ -248,11 +253,13 @@ class Workers(Generic[JobT, DataT]):
             elif waited:
                 self._taken(stream, run, node=event)
                 continue
-            yield run.key, event
+            if run.key is not None:
+                yield run.key, event
         for stream, run in list(self._running.items()):
             if self._silence_s and run.heard and time.monotonic() - run.heard > self._silence_s:
                 self._kill(stream)
-                yield run.key, Lost(f"no progress for {self._silence_s / 60:g} minutes: killed")
+                if run.key is not None:
+                    yield run.key, Lost(f"no progress for {self._silence_s / 60:g} minutes: killed")
 
     def _again(self) -> Iterator[Any]:
         """Those that had more to say meanwhile: mostly that they ended, which frees their worker."""
@@ -301,10 +308,11 @@ class Workers(Generic[JobT, DataT]):
         self._drop(stream)
 
     def cancel(self, keys: Container[int]) -> None:
-        """End these evaluations at once; others can be started afterwards."""
+        """End these evaluations at once, and hand over nothing of the others; new ones can be started afterwards."""
         for stream, run in list(self._running.items()):
-            if run.key in keys:
+            if run.key is not None and run.key in keys:
                 self._kill(stream)
+            run.key = None
 
     def stop(self) -> None:
         """End all evaluations and leave Ray."""

@@ -103,9 +103,7 @@ class InProcess:
         yield chosen[1], event
 
     def cancel(self, keys: Container[int]) -> None:
-        self._streams = {
-            started: events for started, events in self._streams.items() if started[1] not in keys
-        }
+        self._streams.clear()
         self.cancelled = True
 
 

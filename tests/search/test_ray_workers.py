@@ -105,14 +105,19 @@ def test_what_has_said_all_ends_by_itself_when_workers_stop(workers: Workers) ->
         assert not workers._running
 
 
-def test_only_these_are_cancelled(workers: Workers) -> None:
+def test_of_what_was_running_when_others_were_cancelled_nothing_is_heard(workers: Workers) -> None:
     workers.start(51, ("sleep", 600))
     workers.start(52, ("sleep", 1))
     alive: set[int] = set()
     while alive != {51, 52}:
         alive |= {key for key, _ in workers.events(timeout_s=1)}
     workers.cancel({51, 50})
-    assert set(collect(workers, {52})) == {52}
+    workers.start(52, ("count", 2))  # waits for a worker that is free
+    assert collect(workers, {52}) == {52: [0, 1, Ended()]}
+    until = time.monotonic() + 30
+    while workers._running:
+        assert time.monotonic() < until
+        assert list(workers.events(timeout_s=0.2)) == []
 
 
 def test_stop_ends_what_runs_at_once() -> None:
