@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 import socket
 import webbrowser
 from collections.abc import Callable
@@ -63,11 +64,16 @@ def serve(
     Args:
         started: Called when the first request can be answered.
         ending: Called when the process is told to end: ends what would otherwise go on, such as event streams.
+
+    Raises: KeyboardInterrupt: after Ctrl-C.
     """
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=GRACE_S
     )
-    _Server(config, started, ending).run(sockets=[bound])
+    server = _Server(config, started, ending)
+    server.run(sockets=[bound])
+    if server.interrupted:
+        raise KeyboardInterrupt
 
 
 def open_browser(url: str) -> None:
@@ -82,6 +88,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._started = started
         self._ending = ending
+        self.interrupted = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -90,4 +97,5 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._ending()
+        self.interrupted = sig == signal.SIGINT
         super().handle_exit(sig, frame)
