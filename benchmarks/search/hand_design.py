@@ -201,10 +201,17 @@ class Work:
                     yield json.loads(line)
 
     def todo(self) -> list[tuple[Chain, int]]:
-        """(network, seed) that are missing, seed by seed; those with the skip last."""
+        """(network, seed) that are missing, seed by seed; the front's members that answer no budget, and those with the
+        skip, last.
+        """
+        front = [entry for entry in self.entries() if entry.family == SEARCH]
+        asked = {at_budget(front, budget)[SEARCH] for budget in BUDGETS if at_budget(front, budget)}
         done = {(each["digest"], each["seed"]) for each in self.finished()}
         wanted = {(seed, e.architecture.digest): e for seed in range(self.seeds) for e in self.entries()}
-        order = sorted(wanted, key=lambda key: wanted[key].family.endswith(SKIPPED))
+        late = {
+            key for key, e in wanted.items() if e.family.endswith(SKIPPED) or (e in front and e not in asked)
+        }
+        order = sorted(wanted, key=late.__contains__)
         return [(wanted[key].architecture, key[0]) for key in order if key[::-1] not in done]
 
     def train(self, processes: int) -> None:
