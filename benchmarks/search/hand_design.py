@@ -204,10 +204,11 @@ class Work:
         """(network, seed) that are missing, seed by seed; the front's members that answer no budget, and those with the
         skip, last.
         """
-        front = [entry for entry in self.entries() if entry.family == SEARCH]
-        asked = {at_budget(front, budget)[SEARCH] for budget in BUDGETS if at_budget(front, budget)}
+        entries = self.entries()
+        front = [entry for entry in entries if entry.family == SEARCH]
+        asked = [entry for budget in BUDGETS for entry in at_budget(front, budget).values()]
         done = {(each["digest"], each["seed"]) for each in self.finished()}
-        wanted = {(seed, e.architecture.digest): e for seed in range(self.seeds) for e in self.entries()}
+        wanted = {(seed, e.architecture.digest): e for seed in range(self.seeds) for e in entries}
         late = {
             key for key, e in wanted.items() if e.family.endswith(SKIPPED) or (e in front and e not in asked)
         }
