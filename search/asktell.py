@@ -124,6 +124,7 @@ class AskTell:
         exact: A candidate's objective values that are known before training, None for the others; by default that the
             second of two objectives is GMACs.
         inherit: New architectures start from the tensors of those most like them.
+        worst: What hypervolume is measured from, per objective; None, or nothing at all, where nothing says.
     """
 
     def __init__(
@@ -139,6 +140,7 @@ class AskTell:
         judge: Judge | None = None,
         exact: Callable[[Candidate], tuple[float | None, ...]] | None = None,
         inherit: bool = False,
+        worst: Sequence[float | None] = (),
     ):
         self._strategy = strategy
         self._judge = judge or (lambda question, candidate: Verdict())
@@ -146,6 +148,7 @@ class AskTell:
         self._exact = exact or (lambda candidate: _usual(candidate, len(strategy.directions)))
         strategy.limit(partial(budget.allows, strategy.space))
         strategy.foresee(self._look)
+        strategy.measure_from(worst or (None,) * len(strategy.directions))
         self._relatives = Relatives() if inherit else None
         self._window = window
         self.halving = halving or Halving((1,), 2, strategy.directions)

@@ -187,7 +187,13 @@ class Replay:
         rungs = [step for step in self.table.rungs if step >= entrant.first or not entrant.eta]
         rungs = rungs if entrant.eta else rungs[-1:]
         halving = Halving(rungs, entrant.eta or inf, DIRECTIONS)
-        asktell = AskTell(entrant.make(self.space, seed), self.budget, window=window, halving=halving)
+        asktell = AskTell(
+            entrant.make(self.space, seed),
+            self.budget,
+            window=window,
+            halving=halving,
+            worst=(self.reference[1], self.reference[0]),
+        )
         columns = [self.table.rungs.index(rung) for rung in rungs]
 
         def scores(digest: str, rung: int) -> tuple[float, float] | None:

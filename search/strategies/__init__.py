@@ -68,6 +68,12 @@ class Strategy(ABC):
         have no use for it.
         """
 
+    def measure_from(self, worst: Sequence[float | None]) -> None:  # noqa: B027
+        """Said before the first question: what the study measures hypervolume from, per objective.
+
+        That is a limit, or the trivial method's value: what is worse than it adds nothing. None where nothing says.
+        """
+
     @abstractmethod
     def ask(self, number: int) -> dict[str, Leaf]:
         """The genotype for question ``number``; questions are numbered 0, 1, 2, ... without gaps."""

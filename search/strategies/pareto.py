@@ -12,7 +12,8 @@ is who is expected to add most hypervolume.
 
 Our deviations: one exact objective makes the expected improvement a sum over the front's steps; trials that run count
 with what is predicted of them, so that a window of questions spreads over the front; what is expected is what
-would be *measured*, noise of the training included, as that is what a front is made of; kernels aren't chosen, their
+would be *measured*, noise of the training included, as that is what a front is made of; hypervolume is measured from
+where the study does, or from a corner below all that is known where that is nearer; kernels aren't chosen, their
 predictions are weighed by how well they explain what was told.
 """
 
@@ -43,6 +44,7 @@ TRIES = 8  # for each child that isn't known or over the budget
 FEWEST = 4  # results, before anything is predicted from them
 MOST = 100  # results that predictions are made from
 CROSSED = 0.3
+BEYOND = 1.1  # a cost's limit counts as so much higher, so that what just fits it is worth something
 SAMPLES = 16  # of predictions, where the expectation has no closed form
 Array = NDArray[np.float64]
 Key = tuple[Leaf, ...]  # a genotype's values
@@ -71,6 +73,7 @@ class ParetoEvolution(Strategy):
         self._exact, self._surrogate = exact, surrogate
         self._within: Callable[[Key], bool] = lambda key: True
         self._look: Callable[[Key], Prospect | None] | None = None
+        self._worst = np.full(len(directions), np.nan)
         self._asked: dict[int, Prospect] = {}
         self._numbers: dict[str, int] = {}  # of the first question with a digest
         self._told: dict[int, tuple[float, ...] | None] = {}
@@ -80,6 +83,10 @@ class ParetoEvolution(Strategy):
 
     def foresee(self, look: Callable[[Genotype], Prospect | None]) -> None:
         self._look = lru_cache(4096)(lambda key: look(self._genotype(key)))
+
+    def measure_from(self, worst: Sequence[float | None]) -> None:
+        beyond = np.where(self._signs < 0, BEYOND, 1.0)
+        self._worst = np.array([np.nan if value is None else value for value in worst]) * beyond * self._signs
 
     def restore(self, number: int, genotype: Genotype) -> None:
         self._note(number, genotype)
@@ -184,7 +191,7 @@ class ParetoEvolution(Strategy):
             told = told[:0]
         front = np.concatenate([told, mean[len(pool) :]])
         mean, spread = mean[: len(pool)], spread[: len(pool)]
-        low = _corner(np.concatenate([told, mean]) if not len(front) else front, mean)
+        low = np.fmax(_corner(np.concatenate([told, mean]) if not len(front) else front, mean), self._worst)
         if len(self._signs) == 1:
             return _improvement(mean[:, 0], spread[:, 0], front[:, 0].max(initial=low[0]))
         trained = np.flatnonzero(spread.any(axis=0))
@@ -238,7 +245,7 @@ def _changed(choice: Choice, value: Leaf, random: Random) -> Leaf:
 
 
 def _corner(front: Array, pool: Array) -> Array:
-    """The corner that hypervolume is measured from: as far below a front's worst as that is below its best."""
+    """A corner to measure hypervolume from: as far below a front's worst as that is below its best."""
     worst, best = front.min(axis=0), front.max(axis=0)
     return np.minimum(worst - np.maximum(best - worst, 1e-9), pool.min(axis=0))
 
