@@ -185,7 +185,8 @@ def stage_text(study: Study, trial: Trial) -> str:
             " ".join(f"{k} {v}" for k, v in member.items() if k != "sha256")
             for member in origin.get("teacher", ())
         )
-        return stages + (f"; teacher: {teachers}" if teachers else "")
+        start = "; from random weights" if origin.get("from_scratch") else ""
+        return stages + start + (f"; teacher: {teachers}" if teachers else "")
     start = start_text(study, trial)
     return " ".join(_training(study)).rstrip(".") + (f"; {start}" if start else "")
 

@@ -24,19 +24,21 @@ class TrainOptions:
     """How a network is trained on.
 
     Attributes:
-        recipe: Name or file.
+        recipe: Name or file; None for what the search trains by.
         steps: In all; the recipe's own if None.
         weight, distance, features: Replace lambda, the loss and the weight of feature matching in the recipe's stages
             that have a teacher, or in all if none has.
         cache: Folder of the teacher's outputs; None for the study's own.
+        from_scratch: From random weights instead of the trial's.
     """
 
-    recipe: str
+    recipe: str | None
     steps: int | None = None
     weight: float | None = None
     distance: str | None = None
     features: float | None = None
     cache: Path | None = None
+    from_scratch: bool = False
 
     def changed(self, recipe: Recipe) -> Recipe:
         """The recipe with what was said.
@@ -88,7 +90,7 @@ def run_distill(
             raise ConfigError(f"recipe '{options.recipe}' needs a teacher: use 'pixelfront distill'")
         teacher = find_teacher(teachers, opened) if teachers else None
         try:
-            made = stages.train([Order(trial, recipe, teacher)])
+            made = stages.train([Order(trial, recipe, teacher, options.from_scratch)])
         except InterruptedStage:
             opened.tell("Interrupted; the same command goes on with it.")
             return

@@ -65,11 +65,16 @@ class StageError(RuntimeError):
 
 @dataclass(frozen=True)
 class Order:
-    """A network to be trained on: from a trial's weights by a recipe, which needs a teacher if it distils."""
+    """A network to be trained on, by a recipe, which needs a teacher if it distils.
+
+    Attributes:
+        from_scratch: From random weights, not the trial's: what comes of the architecture alone.
+    """
 
     parent: Trial
     recipe: Recipe
     teacher: Teacher | None = None
+    from_scratch: bool = False
 
     @property
     def stage(self) -> StageName:
@@ -332,6 +337,8 @@ class Stages:
     def _request(self, order: Order) -> tuple[dict[str, Any], Trial | None]:
         """How the order's trial is made, and the trial if it is on record."""
         request: dict[str, Any] = {"recipe": order.recipe.to_data()}
+        if order.from_scratch:
+            request["from_scratch"] = True
         if order.stage == "distil":
             assert order.teacher is not None
             request["teacher"] = list(order.teacher.record)
@@ -346,12 +353,13 @@ class Stages:
     def _job_of(self, orders: Mapping[int, Order]) -> MakeJob:
         def job(trial: Trial, checkpoint: bytes | None, seconds: float) -> Job:
             order = orders[trial.id]
+            weights = weights_path(self._store, order.parent, folder=self.opened.folder)
             return self._bench.job_of(
                 trial,
                 order.recipe,
                 checkpoint,
                 seconds,
-                start=weights_path(self._store, order.parent, folder=self.opened.folder).read_bytes(),
+                start=None if order.from_scratch else weights.read_bytes(),
                 teacher=None if order.teacher is None else order.teacher.spec,
                 cache=self._cache_folder(),
             )
@@ -569,15 +577,18 @@ def prune_all(stages: Stages, wanted: Sequence[tuple[Trial, float]], plan: Plan)
     return chains
 
 
-def recipe_of(stages: Stages, name: str, steps: int | None) -> Recipe:
+def recipe_of(stages: Stages, name: str | None, steps: int | None) -> Recipe:
     """A recipe for the study's networks: its task's losses and patch, its precision.
 
     Args:
+        name: Or a file; None for what the study's search trains by.
         steps: In all; the recipe's own number if None.
 
     Raises: ValueError: for an unknown name, or a file that is none.
     """
     bench = stages.opened.bench
+    if name is None:
+        return _lasting(bench.recipe, steps, "of the search")
     recipe = read_recipe(name, steps, bench.config)
     return replace(recipe, precision=bench.recipe.precision) if recipe.precision == "auto" else recipe
 
@@ -585,6 +596,10 @@ def recipe_of(stages: Stages, name: str, steps: int | None) -> Recipe:
 def read_recipe(name: str, steps: int | None, config: SearchConfig) -> Recipe:
     """As ``recipe_of``, for who has no study yet; its precision isn't resolved."""
     recipe = load_recipe(name, losses=get_task(config.task).losses, patch=config.training.patch)
+    return _lasting(recipe, steps, name)
+
+
+def _lasting(recipe: Recipe, steps: int | None, name: str) -> Recipe:
     try:
         return recipe if steps is None else recipe.scaled(steps)
     except ValueError as error:

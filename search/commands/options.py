@@ -97,6 +97,10 @@ RayAddress = Annotated[
 Steps = Annotated[
     int | None, typer.Option(help="Its steps in all [default: the recipe's].", rich_help_panel=TRAIN)
 ]
+FromScratch = Annotated[
+    bool,
+    typer.Option("--from-scratch", help="Start from random weights, not the trial's.", rich_help_panel=TRAIN),
+]
 Log = Annotated[
     list[str] | None,
     typer.Option(

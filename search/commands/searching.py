@@ -25,6 +25,7 @@ from search.commands.options import (
     Db,
     Depths,
     Device,
+    FromScratch,
     Gpus,
     Json,
     LearningRate,
@@ -536,6 +537,7 @@ def distill(
         str, typer.Option(help="A recipe's name or FILE.toml.", rich_help_panel=TRAIN)
     ] = "distil",
     steps: Steps = None,
+    from_scratch: FromScratch = False,
     weight: Annotated[
         float | None,
         typer.Option(
@@ -582,7 +584,7 @@ def distill(
     run_distill(
         student,
         teacher,
-        TrainOptions(recipe, steps, weight, distance, features, cache),
+        TrainOptions(recipe, steps, weight, distance, features, cache, from_scratch),
         place=place_of(runs, db),
         console=Console(stderr=True) if json else console(),
         said=given(where_it_runs(workers, cpus, gpus, threads, device, ray_address) | settings(set_ or ())),
@@ -595,9 +597,14 @@ def finetune(
     study: StudyName,
     trial: TrialName,
     recipe: Annotated[
-        str, typer.Option(help="A recipe's name or FILE.toml.", rich_help_panel=TRAIN)
-    ] = "finetune",
+        str | None,
+        typer.Option(
+            help="A recipe's name or FILE.toml [default: finetune; from scratch the search's].",
+            rich_help_panel=TRAIN,
+        ),
+    ] = None,
     steps: Steps = None,
+    from_scratch: FromScratch = False,
     workers: NumberOfWorkers = None,
     cpus: Cpus = None,
     gpus: Gpus = None,
@@ -611,7 +618,8 @@ def finetune(
 ) -> None:
     """Train a trial's network on without a teacher: recovery after pruning, or a longer schedule for a winner.
 
-    The result is a new trial. The same command again goes on where it was cut off.
+    With --from-scratch its architecture is trained anew, which says what the weights that it inherited were worth. The
+    result is a new trial. The same command again goes on where it was cut off.
     """
     from search.config import settings
     from search.distill import TrainOptions, run_distill
@@ -619,7 +627,7 @@ def finetune(
     run_distill(
         f"{study}:{trial}",
         (),
-        TrainOptions(recipe, steps),
+        TrainOptions(recipe or (None if from_scratch else "finetune"), steps, from_scratch=from_scratch),
         place=place_of(runs, db),
         console=Console(stderr=True) if json else console(),
         said=given(where_it_runs(workers, cpus, gpus, threads, device, ray_address) | settings(set_ or ())),

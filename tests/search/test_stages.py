@@ -16,6 +16,7 @@ from rich.console import Console
 from evaluators.recipe import Recipe
 from evaluators.recipe import Stage as TrainingStage
 from evaluators.trial import Advanced, Failed, evaluate, score, weights_of
+from results.card import stage_text
 from results.overview import overview
 from results.schema import Trial
 from results.store import Store
@@ -129,6 +130,27 @@ def test_training_starts_from_the_parents_weights_and_has_its_teacher(opened: Op
     assert finetuned.digest == pruned.digest
     assert [t.number for t in opened.store.lineage(distilled.id)] == [DEAR, pruned.number, distilled.number]
     assert list((opened.folder / "teachers").rglob("*.npy"))
+
+
+def test_training_from_scratch_takes_the_architecture_alone(opened: Opened) -> None:
+    jobs: list[Any] = []
+
+    def noted(job: Any) -> Any:
+        jobs.append(job)
+        return evaluate(job, opened.bench.data)
+
+    stages = Stages(with_pool(opened, noted))
+    parent = stages.chosen(str(DEAR))
+    own = recipe_of(stages, None, 4)
+    assert own == opened.bench.recipe.scaled(4)
+    tuned, anew = stages.train([Order(parent, own), Order(parent, own, from_scratch=True)])
+    assert [job.start is None for job in jobs] == [False, True]
+    assert (anew.stage, anew.digest, anew.parent_id) == ("finetune", parent.digest, parent.id)
+    assert tuned.number != anew.number
+    study = opened.store.study(opened.study.name)
+    assert "; from random weights" in stage_text(study, anew)
+    assert "from random weights" not in stage_text(study, tuned)
+    assert stages.train([Order(parent, own, from_scratch=True)]) == [anew]
 
 
 def _scored(opened: Opened, trial: Any) -> float:
