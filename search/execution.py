@@ -158,7 +158,9 @@ class Execution:
             StoreError: if the store can't be written.
             EvaluationError: if the first evaluations raise and none succeeds.
         """
-        for key, event in self._pool.events(timeout_s):
+        events = list(self._pool.events(timeout_s))
+        self.start()  # before the events are put on record, which takes a while
+        for key, event in events:
             # A settled trial's stream still says that it ended, maybe after the trial was started again.
             if (running := self.tally.running.get(key)) is not None:
                 self._handle(running, event)

@@ -46,6 +46,7 @@ MEET_EVERY_S = 5.0  # a look at which nodes there are: 0.2 ms
 ANSWER_TIMEOUT_S = 60.0  # a node's, about its versions: a Python process has to start
 MEBIBYTE = 2**20
 KEPT_STREAMS = 64
+LOOKS = 3  # at who has more to say: a last rung, the result and the end come at once
 ENDING_S = 2.0
 # Of a Ray on this machine: where other work starves it, a late answer isn't a dead node, whose objects are lost.
 PATIENCE = {"health_check_timeout_ms": 60_000, "health_check_failure_threshold": 20}
@@ -263,13 +264,15 @@ class Workers(Generic[JobT, DataT]):
 
     def _again(self) -> Iterator[Any]:
         """Those that had more to say meanwhile: mostly that they ended, which frees their worker."""
-        if self._running:
-            yield from self._ready(0.0)
+        for _ in range(LOOKS):
+            yield from self._ready(0.0) if self._running else ()
 
     def _ready(self, timeout_s: float) -> Iterable[Any]:
         streams = list(self._running)
         with _lost_is_said():
-            ready, _ = ray.wait(streams, num_returns=1, timeout=timeout_s, fetch_local=False)
+            ready: list[Any] = []
+            if timeout_s:
+                ready, _ = ray.wait(streams, num_returns=1, timeout=timeout_s, fetch_local=False)
             more, _ = ray.wait(streams, num_returns=len(streams), timeout=0, fetch_local=False)
         return dict.fromkeys((*ready, *more))
 
