@@ -21,7 +21,7 @@ from typing import Literal
 
 from search.halving import Halving
 from search.inheritance import Relatives
-from search.strategies import Prospect, Strategy
+from search.strategies import Prospect, ReplayError, Strategy
 from spaces.architecture import Architecture, Leaf
 from spaces.budget import Budget, Candidate
 from spaces.measurement import Measurement
@@ -124,6 +124,7 @@ class AskTell:
         exact: A candidate's objective values that are known before training, None for the others; by default that the
             second of two objectives is GMACs.
         inherit: New architectures start from the tensors of those most like them.
+        first: Genotypes of the first questions; the strategy is asked after them.
         worst: What hypervolume is measured from, per objective; None, or nothing at all, where nothing says.
     """
 
@@ -140,6 +141,7 @@ class AskTell:
         judge: Judge | None = None,
         exact: Callable[[Candidate], tuple[float | None, ...]] | None = None,
         inherit: bool = False,
+        first: Sequence[Genotype] = (),
         worst: Sequence[float | None] = (),
     ):
         self._strategy = strategy
@@ -153,6 +155,7 @@ class AskTell:
         self._window = window
         self.halving = halving or Halving((1,), 2, strategy.directions)
         self.ordered = ordered
+        self._first = tuple(first)
         self._recorded = deque(recorded)
         self._told_before = deque(told)
         self._untold: deque[tuple[int, int]] = deque()
@@ -232,8 +235,17 @@ class AskTell:
         question = self.questions
         self.questions += 1
         told, self._told_since = tuple(self._told_since), []
-        if self._recorded:
-            genotype = dict(self._recorded.popleft())
+        recorded = dict(self._recorded.popleft()) if self._recorded else None
+        if question < len(self._first):
+            genotype = dict(self._first[question])
+            if recorded not in (None, genotype):
+                raise ReplayError(
+                    f"question {question}, a network that the search begins with, was another before: resume the study "
+                    "with the version of pixelfront that made it, or start a new one."
+                )
+            self._strategy.give(question, genotype)
+        elif recorded is not None:
+            genotype = recorded
             self._strategy.restore(question, genotype)
         else:
             genotype = self._strategy.ask(question)

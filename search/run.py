@@ -107,6 +107,7 @@ def search(opened: Opened) -> Stop:
         judge=in_turn(*judges),
         exact=setup.exact_values,
         inherit=bool(config.inherit),
+        first=setup.first,
         worst=setup.worst,
     )
     job: Make = setup.job

@@ -24,6 +24,7 @@ from evaluators.training import training_dtype
 from evaluators.trial import Job, TrialData, baseline_score, weights_of
 from results.schema import Trial
 from search.config import ConfigError, DataSection, SearchConfig
+from search.first import first_genotypes
 from search.runtimes import Runtimes
 from search.screening import Sieve, find_sieve, find_supernet
 from spaces.architecture import Architecture
@@ -32,7 +33,7 @@ from spaces.build import size_requirements
 from spaces.catalog import named_space
 from spaces.measurement import Measurement
 from spaces.objectives import COSTS, QUALITIES, RUNTIMES, Objective
-from spaces.space import Space
+from spaces.space import Genotype, Space
 from spaces.task import Task
 
 REACHING_SAMPLES = 500
@@ -189,10 +190,12 @@ class Setup(Bench):
     Attributes:
         sieve: What new candidates have to pass before training; None where all go on.
         supernet: Where the sieve, or a warm start, has weights from.
+        first: Genotypes that the search begins with.
     """
 
     space: Space
     budget: Budget
+    first: tuple[Genotype, ...] = ()
     sieve: Sieve | None = None
     supernet: TrainedSupernet | None = None
 
@@ -243,11 +246,12 @@ def prepare(config: SearchConfig) -> Setup:
     budget = Budget(task.interface, limit, low, config.convention, config.cost_limits)
     budget.check(space)
     _check_reachable(budget, space)
+    first = first_genotypes(config.first, space, budget)
     bench = prepare_bench(config)
     check_patch_fits_networks(space, task.interface, config.training.patch)
     supernet = find_supernet(config, space, bench.data)
     sieve = find_sieve(config, task, bench.data, supernet)
-    return Setup(**vars(bench), space=space, budget=budget, sieve=sieve, supernet=supernet)
+    return Setup(**vars(bench), space=space, budget=budget, first=first, sieve=sieve, supernet=supernet)
 
 
 def prepare_bench(config: SearchConfig) -> Bench:

@@ -20,6 +20,7 @@ from results.schema import Study
 from results.store import Store, StudyExists
 from search.config import ConfigError, SearchConfig, resolve, resumed
 from search.driving import workers
+from search.first import check_first
 from search.pool import Pool
 from search.ray_workers import check_reachable
 from search.setup import Bench, Setup, environment, prepare, prepare_bench, use_one_thread
@@ -101,7 +102,8 @@ def open_study(
     bench = prepare(config) if searching and not config.start.baseline else prepare_bench(config)
     if isinstance(bench, Setup):  # so that a strategy that can't be made leaves no study
         directions = [each.direction for each in bench.objectives]
-        create_strategy(config.strategy, bench.space, directions=directions, seed=config.seed)
+        strategy = create_strategy(config.strategy, bench.space, directions=directions, seed=config.seed)
+        check_first(bench.first, strategy, config.strategy)
     if config.start.weights is not None:  # weights that don't fit leave no study
         check_published(config.start.baseline, bench)
         load_published(config.start.baseline, config.start.weights)

@@ -31,6 +31,7 @@ SAVE_EVERY_S = 60.0
 ANYTHING = 1e9  # GMACs: a budget limits what a search tries, not what its supernet holds
 # What a study's configuration says that a supernet's training has nothing to do with.
 OF_A_SEARCH = (
+    "first",
     "filter",
     "supernet",
     "warm_start",

@@ -9,9 +9,9 @@ Torch-free: the description and its decoding from genes. ``spaces.chain_network`
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from spaces.architecture import Architecture, Block, Leaf
 
@@ -151,3 +151,36 @@ def decode(genes: Mapping[str, Leaf]) -> Chain:
         assert isinstance(start, Chain)
         return replace(start, width=genes["width"], blocks=blocks, **options)  # type: ignore[arg-type]
     return Chain(width=genes["width"], blocks=blocks, **options)  # type: ignore[arg-type]
+
+
+def encode(chain: Chain, offered: Mapping[str, Sequence[Leaf]]) -> dict[str, Leaf]:
+    """The genes of a chain, or of the one that a space has nearest to it.
+
+    Blocks are the chain's; of width and depth it is the nearest value that is offered, and of the rest of the wiring
+    the first one where the chain's own isn't. What no gene says is the space's.
+
+    Args:
+        offered: Values of each gene.
+
+    Raises: ValueError: if a kind of block isn't offered.
+    """
+    own: dict[str, Leaf] = {name: getattr(chain, name) for name in _WIRING}
+    own["upsampler"] = str(chain.upsampler)
+    sizes = {"width": chain.width, "depth": len(chain.blocks)}
+    found: dict[str, Leaf] = {}
+    for name, values in offered.items():
+        found[name] = own.get(name, values[0])
+        if name in sizes:
+            found[name] = min(
+                cast(Sequence[int], values), key=lambda value: (abs(value - sizes[name]), value)
+            )
+        elif name.startswith("block"):
+            place = int(name.partition("_")[2] or 0)
+            kind = str(chain.blocks[min(place, len(chain.blocks) - 1)])
+            if kind not in values:
+                raise ValueError(f"no block '{kind}' is offered, only {', '.join(map(str, values))}")
+            found[name] = kind
+        elif found[name] not in values:
+            kinds = {Block.parse(str(value)).kind: value for value in values} if name == "upsampler" else {}
+            found[name] = kinds.get(chain.upsampler.kind, values[0])
+    return found

@@ -165,6 +165,13 @@ def search(
             "naswot, or supernet with --supernet; e.g. naswot:0.5 [default: all].",
         ),
     ] = None,
+    first: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[@GMACS]",
+            help="A published network that the search begins with, as wide as a budget allows; repeatable.",
+        ),
+    ] = None,
     supernet: Annotated[
         Path | None,
         typer.Option(
@@ -290,6 +297,7 @@ def search(
         "inherit": inherit,
         "repeats": repeats,
         "ordered": None if async_ is None else not async_,
+        "first": first,
         "filter": filter_,
         "supernet": supernet,
         "warm_start": warm_start,

@@ -85,6 +85,13 @@ class Strategy(ABC):
         Raises: ReplayError: if the strategy would answer otherwise now.
         """
 
+    def give(self, number: int, genotype: Genotype) -> None:
+        """Question ``number`` is answered with ``genotype``, which isn't this strategy's choice; in a replay again.
+
+        Raises: ValueError: if it only knows of answers of its own.
+        """
+        raise ValueError("it only knows of answers of its own")
+
     @abstractmethod
     def tell(self, number: int, values: Sequence[float] | None) -> None:
         """The objective values of the answer to question ``number``; None if it has none.

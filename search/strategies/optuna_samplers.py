@@ -85,8 +85,15 @@ class _OptunaStrategy(Strategy):
                     "Start a new study."
                 )
             return
-        known = {c.name: _parameter(c, genotype[c.name]) for c in self.space}
-        self._ask(_Given(known), number)
+        self._ask(_Given(self._parameters(genotype)), number)
+
+    def give(self, number: int, genotype: Genotype) -> None:
+        known = self._parameters(genotype)
+        self._study.enqueue_trial({name: known[name] for name in self._distributions})
+        self.ask(number)  # so that a sampler notes what it notes on its own
+
+    def _parameters(self, genotype: Genotype) -> dict[str, int]:
+        return {c.name: _parameter(c, genotype[c.name]) for c in self.space}
 
     def tell(self, number: int, values: Sequence[float] | None) -> None:
         if (told := self._told.get(number)) is not None:

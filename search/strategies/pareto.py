@@ -91,6 +91,9 @@ class ParetoEvolution(Strategy):
     def restore(self, number: int, genotype: Genotype) -> None:
         self._note(number, genotype)
 
+    def give(self, number: int, genotype: Genotype) -> None:
+        self._note(number, genotype)
+
     def tell(self, number: int, values: Sequence[float] | None) -> None:
         self._told[number] = None if values is None else tuple(values)
 

@@ -8,8 +8,9 @@ from random import Random
 import pytest
 
 from search.asktell import Answer, AskTell
+from search.first import check_first
 from search.halving import Halving
-from search.strategies import STRATEGIES, Strategy
+from search.strategies import STRATEGIES, ReplayError, Strategy
 from spaces.space import Genotype, chain_space
 from tests.search.studies import BUDGET, small_space
 
@@ -28,9 +29,11 @@ def quality(answer: Answer) -> tuple[float, float]:
     return 28 + 0.3 * answer.candidate.gmacs + noise, answer.candidate.gmacs
 
 
-def sequence(strategy: Strategy, trials: int, recorded: Sequence[Genotype] = ()) -> Iterator[Answer]:
+def sequence(
+    strategy: Strategy, trials: int, recorded: Sequence[Genotype] = (), first: Sequence[Genotype] = ()
+) -> Iterator[Answer]:
     """All answers of a search whose trials finish at once."""
-    asktell = AskTell(strategy, BUDGET, window=4, recorded=recorded)
+    asktell = AskTell(strategy, BUDGET, window=4, recorded=recorded, first=first)
     values: dict[int, tuple] = {}
     for answer in asktell.advance(lambda question, rung: values.get(question), trials):
         assert isinstance(answer, Answer)
@@ -61,6 +64,26 @@ def test_replayed_questions_lead_to_the_same_next_ones(name: str, cut: int) -> N
     straight = [a.genotype for a in sequence(make(name), trials)]
     again = [a.genotype for a in sequence(make(name), trials, recorded=straight[:cut])]
     assert again == straight
+
+
+@pytest.mark.parametrize("name", list(STRATEGIES))
+def test_begins_with_networks_that_it_did_not_choose_or_says_that_it_cannot(name: str) -> None:
+    random, space = Random(1), small_space()
+    first = [space.sample(random) for _ in range(3)]
+    if name.startswith("nni-"):  # they are rebuilt by asking again
+        with pytest.raises(ValueError, match=f"strategy '{name}' can't begin with networks"):
+            check_first(first, make(name), name)
+        return
+    check_first(first, make(name), name)
+    trials = 14 if name == "gp" else 24
+    straight = [a.genotype for a in sequence(make(name), trials, first=first)]
+    assert straight[:3] == first
+    if make(name).learns:
+        assert straight[-3:] != [a.genotype for a in sequence(make(name), trials)][-3:]
+    again = [a.genotype for a in sequence(make(name), trials, recorded=straight[:9], first=first)]
+    assert again == straight
+    with pytest.raises(ReplayError, match="question 1"):
+        list(sequence(make(name), trials, recorded=straight[:9], first=[first[0], first[2]]))
 
 
 @pytest.mark.parametrize("name", list(STRATEGIES))

@@ -202,6 +202,27 @@ BAD = {
         ("search", "--gmacs", "1:2", "--limit", "parameters<=2k"),
         "could be brought into it",
     ),
+    "begins with an unknown network": (("search", *LIMIT, "--first", "rfdm"), "did you mean 'rfdn'"),
+    "begins with a network of no such blocks": (
+        ("search", *LIMIT, "--first", "rfdn", "--blocks", "ghost"),
+        "no block 'rfdb' is offered, only ghost",
+    ),
+    "begins with a network beyond the budget": (
+        ("search", *LIMIT, "--first", "rfdn@3"),
+        "first 'rfdn@3': expected a budget within the search's, at most 2 GMACs",
+    ),
+    "begins with a network of no budget": (
+        ("search", *LIMIT, "--first", "rfdn@little"),
+        "expected NAME or NAME@GMACS, such as rfdn@1.5",
+    ),
+    "begins with no chain": (
+        ("search", *LIMIT, "--first", "hinet"),
+        "expected a chain, and a space of chains",
+    ),
+    "a strategy that can't begin so": (
+        ("search", *LIMIT, "--first", "rfdn", "--strategy", "nni-evolution"),
+        "strategy 'nni-evolution' can't begin with networks that it didn't choose",
+    ),
     "unknown objective": (("search", *LIMIT, "--objectives", "psnr,flops"), "unknown objective 'flops'"),
 }
 

@@ -1,4 +1,5 @@
 from itertools import product
+from random import Random
 
 import pytest
 import torch
@@ -7,8 +8,10 @@ from torch.nn import functional
 
 from spaces.architecture import Architecture, Block
 from spaces.attention import ATTENTION_NAMES
+from spaces.baselines import published
 from spaces.build import build, cost, part_costs, parts, size_requirements
-from spaces.chain import FUSIONS, IMAGE_SKIPS, Chain
+from spaces.catalog import named_space
+from spaces.chain import FUSIONS, IMAGE_SKIPS, Chain, encode
 from spaces.cost import count
 from spaces.padding import run
 from spaces.parts import Network
@@ -366,3 +369,33 @@ def test_every_parameter_gets_a_gradient() -> None:
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.any(), name
+
+
+def test_genes_of_a_chain_decode_to_it() -> None:
+    space, random = named_space("sr-all"), Random(0)
+    offered = {choice.name: choice.values for choice in space}
+    for _ in range(200):
+        chain = space.decode(space.sample(random))
+        assert isinstance(chain, Chain)
+        genes = encode(chain, offered)
+        space.check(genes)
+        assert space.decode(genes) == chain
+
+
+def test_genes_of_what_a_space_does_not_offer_are_the_nearest_but_for_the_blocks() -> None:
+    space = named_space(
+        "sr-card", blocks=("rfdb", "residual"), widths=(8, 16), image_skips=("nearest",), depths=(2, 3)
+    )
+    offered = {choice.name: choice.values for choice in space}
+    rfdn = published("rfdn").architecture
+    assert isinstance(rfdn, Chain)
+    genes = encode(rfdn, offered)
+    space.check(genes)
+    found = space.decode(genes)
+    assert isinstance(found, Chain)
+    assert (found.width, found.image_skip, found.fusion) == (16, "nearest", rfdn.fusion)
+    assert [block.kind for block in found.blocks] == ["rfdb"] * 3
+    imdn = published("imdn").architecture
+    assert isinstance(imdn, Chain)
+    with pytest.raises(ValueError, match="no block 'imdb' is offered, only rfdb, residual"):
+        encode(imdn, offered)

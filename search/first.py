@@ -1,0 +1,72 @@
+"""What a search begins with: published networks, before its strategy is asked.
+
+A designer's knowledge is where a search may start from: its strategy is told of them, and breeds from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from search.config import ConfigError
+from search.strategies import Strategy
+from spaces import chain
+from spaces.architecture import Leaf
+from spaces.baselines import published
+from spaces.budget import Budget
+from spaces.space import Genotype, Space
+
+
+def first_genotypes(wanted: Sequence[str], space: Space, budget: Budget) -> tuple[dict[str, Leaf], ...]:
+    """The space's genotypes nearest to published networks, each as wide as its budget allows.
+
+    Args:
+        wanted: ``NAME``, or ``NAME@GMACS`` for one within a budget of its own.
+
+    Raises: ConfigError: for a network that the space has nothing like, or a budget that it can't meet.
+    """
+    return tuple(_first(each, space, budget) for each in wanted)
+
+
+def check_first(first: Sequence[Genotype], strategy: Strategy, name: str) -> None:
+    """Nothing, if a strategy that wasn't asked yet can be told of networks that it didn't choose.
+
+    Raises: ConfigError: if not.
+    """
+    try:
+        for number, genotype in enumerate(first):
+            strategy.give(number, genotype)
+    except ValueError as error:
+        raise ConfigError(
+            f"strategy '{name}' can't begin with networks that it didn't choose: {error}. Leave out 'first', or use "
+            "auto, pareto, tpe, nsga2, nsga3, gp or random."
+        ) from None
+
+
+def _first(wanted: str, space: Space, budget: Budget) -> dict[str, Leaf]:
+    name, at, text = wanted.partition("@")
+    architecture = published(name).architecture
+    if space.topology != "spaces.chain" or not isinstance(architecture, chain.Chain):
+        raise ConfigError(
+            f"first '{wanted}': expected a chain, and a space of chains, got space '{space.name}'"
+        )
+    try:
+        genotype = chain.encode(architecture, {choice.name: choice.values for choice in space})
+    except ValueError as error:
+        raise ConfigError(f"first '{wanted}': in space '{space.name}' {error}") from None
+    if not at:
+        return genotype
+    try:
+        gmacs = float(text)
+    except ValueError:
+        raise ConfigError(f"first '{wanted}': expected NAME or NAME@GMACS, such as rfdn@1.5") from None
+    if not budget.min_gmacs < gmacs <= budget.max_gmacs:
+        raise ConfigError(f"first '{wanted}': expected a budget within the search's, {budget}")
+    found = replace(budget, max_gmacs=gmacs).fit(
+        space, {**genotype, "width": space.by_name["width"].values[-1]}
+    )
+    if found is None:
+        raise ConfigError(
+            f"first '{wanted}': no width of space '{space.name}' brings it within {gmacs:g} GMACs"
+        )
+    return dict(found.genotype)
