@@ -12,6 +12,7 @@ scored on every second image of its val, on which the search chose, and on the o
     python benchmarks/search/hand_design.py --work DIR --processes 2       # trains what is missing
     pixelfront search --config benchmarks/search/hand_design.toml --study found \\
         --data DIR/images/bsds500-train-test --val DIR/images/bsds500-val-50
+    pixelfront repeat found            # so that who is on the front isn't who was lucky once
     python benchmarks/search/hand_design.py --work DIR --study found --runs runs   # its front too, from now on
     python benchmarks/search/hand_design.py --work DIR --status
     python benchmarks/search/hand_design.py --work DIR --report front.png          # Markdown, and the figure
@@ -118,22 +119,26 @@ def front_of_study(name: str, runs: Path) -> dict[str, Any]:
     Raises: ValueError: if it has none.
     """
     from results.overview import overview
+    from results.repeats import is_repeat
     from results.report.record import steps_by_trial
     from results.store import Store
 
     with Store.open(str(runs / "pixelfront.db"), create=False, read_only=True) as store:
         found = overview(store, name)
+        trials = store.trials(found.study.id, stages=["search"])
         steps = steps_by_trial(store.rungs(found.study.id))
     members = [trial for trial in found.members if trial.stage == "search"]
     if not members:
         raise ValueError(f"--study {name}: expected a study with a front, got none: let its search go on")
-    trials = [trial for trial in found.trials if trial.stage == "search"]
+    repeats = {trial.id for trial in trials if is_repeat(trial)}
+    again = sum(steps.get(trial, 0) for trial in repeats)
     hours = sum(trial.seconds or 0.0 for trial in trials) / 3600
     machine = found.study.environment
     told = (
-        f"study {name} ({found.study.strategy}, seed {found.study.seed}): {len(trials)} architectures begun, "
-        f"{sum(steps.get(trial.id, 0) for trial in trials):,} training steps; those trained to the end took "
-        f"{hours:.2f} worker-hours, on {machine['cpus']} CPUs ({machine['machine']})"
+        f"study {name} ({found.study.strategy}, seed {found.study.seed}): {len(trials) - len(repeats)} architectures "
+        f"begun, {sum(steps.get(trial.id, 0) for trial in trials):,} training steps"
+        + (f", {again:,} of them to train its front again from other seeds" if repeats else "")
+        + f"; those trained to the end took {hours:.2f} worker-hours, on {machine['cpus']} CPUs ({machine['machine']})"
     )
     return {"cost": told, "members": [json.loads(trial.architecture) for trial in members]}
 
