@@ -435,6 +435,7 @@ def main() -> int:
     found.add_argument("--work", type=Path, required=True, help="folder that keeps the runs")
     found.add_argument("--table", type=Path, default=PACKED)
     found.add_argument("--only", nargs="+", metavar="STRATEGY", help="pixelfront's names of strategies")
+    found.add_argument("--as-they-come", action="store_true", help="only those without early stopping")
     found.add_argument("--seeds", type=int, default=SEEDS)
     found.add_argument("--trainings", type=int, default=TRAININGS, help="budget, in whole trainings")
     found.add_argument("--window", type=int, default=WINDOW)
@@ -444,6 +445,7 @@ def main() -> int:
     args = found.parse_args()
     report = Report("search strategies")
     entrants = [e for e in ENTRANTS if args.only is None or e.strategy in args.only]
+    entrants = [e for e in entrants if not (args.as_they_come and e.eta)]
     if not entrants:
         found.error(f"--only: expected some of {', '.join(sorted({e.strategy for e in ENTRANTS}))}")
     curves = run_all(entrants, args, lambda said: print(said, file=sys.stderr))
