@@ -44,6 +44,7 @@ TRIES = 8  # for each child that isn't known or over the budget
 FEWEST = 4  # results, before anything is predicted from them
 MOST = 100  # results that predictions are made from
 CROSSED = 0.3
+EVERYWHERE = 0.25  # of changes of a position's kind, at all positions that have that kind
 BEYOND = 1.1  # a cost's limit counts as so much higher, so that what just fits it is worth something
 SAMPLES = 16  # of predictions, where the expectation has no closed form
 Array = NDArray[np.float64]
@@ -74,6 +75,7 @@ class ParetoEvolution(Strategy):
         self._within: Callable[[Key], bool] = lambda key: True
         self._look: Callable[[Key], Prospect | None] | None = None
         self._worst = np.full(len(directions), np.nan)
+        self._groups = _groups(space)
         self._asked: dict[int, Prospect] = {}
         self._numbers: dict[str, int] = {}  # of the first question with a digest
         self._told: dict[int, tuple[float, ...] | None] = {}
@@ -141,10 +143,15 @@ class ParetoEvolution(Strategy):
         if random.random() < CROSSED:
             other = random.choice(parents)
             child = {name: random.choice((value, other[name])) for name, value in child.items()}
-        free = [choice for choice in self.space if len(choice.values) > 1]
-        while free:
-            choice = random.choice(free)
-            child[choice.name] = _changed(choice, child[choice.name], random)
+        while self._groups:
+            group = random.choice(self._groups)
+            choice = random.choice(group)
+            value = child[choice.name]
+            changed = _changed(choice, value, random)
+            everywhere = len(group) > 1 and random.random() < EVERYWHERE
+            for each in group if everywhere else (choice,):
+                if child[each.name] == value and changed in each.values:
+                    child[each.name] = changed
             if random.random() < 0.5:
                 break
         return child
@@ -234,6 +241,18 @@ class ParetoEvolution(Strategy):
         kept = {numbers[row] for row in best}
         latest = [number for number in reversed(numbers) if number not in kept]
         return sorted(kept | set(latest[: MOST - len(kept)]))
+
+
+def _groups(space: Space) -> list[list[Choice]]:
+    """Choices that can change, those of all positions (``block_0``, ``block_1``, ...) together.
+
+    So what there is one of, such as the width, is changed as often as any position's kind.
+    """
+    groups: dict[str, list[Choice]] = {}
+    for choice in space:
+        if len(choice.values) > 1:
+            groups.setdefault(choice.name.rstrip("0123456789"), []).append(choice)
+    return list(groups.values())
 
 
 def _changed(choice: Choice, value: Leaf, random: Random) -> Leaf:

@@ -86,6 +86,20 @@ def test_who_knows_the_trivial_method_spends_less_on_what_does_not_beat_it() -> 
     assert np.median(told) > 1.1 * np.median(untold)
 
 
+def test_a_deep_space_changes_widths_as_often_as_blocks_and_blocks_at_all_positions_too() -> None:
+    """Each of twenty positions is a choice: drawn from evenly, they would leave one change in twenty to the width."""
+    space = named_space("sr-card", depths=tuple(range(2, 21)))
+    strategy: Any = STRATEGIES["pareto"].create(space, directions=("max", "min"), seed=1)
+    random = Random(0)
+    parent = space.sample(random) | {f"block_{place}": "rfdb" for place in range(20)}
+    children = [strategy._child(random, [parent]) for _ in range(500)]
+    for name in ("width", "depth", "upsampler"):
+        assert np.mean([child[name] != parent[name] for child in children]) > 0.15
+    kinds = [{child[f"block_{place}"] for place in range(20)} for child in children]
+    assert sum(len(each) == 1 and each != {"rfdb"} for each in kinds) > 10
+    assert sum(len(each) == 2 for each in kinds) > 50
+
+
 @pytest.mark.parametrize("options", [{"exact": False}, {"surrogate": False}, {}])
 def test_every_ingredient_can_be_left_out_and_who_knows_costs_asks_only_for_new_ones(
     options: dict[str, bool],
