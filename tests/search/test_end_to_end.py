@@ -199,10 +199,10 @@ def test_early_stopping_is_one_sequence_for_a_seed_also_after_kills(
         f"{states.count('complete')} of 8 trials complete, {states.count('paused')} paused"
         in run("front", "straight", cwd=tmp_path).stdout
     )
-    for kill_at in (2, 4):
-        arguments = stopping if kill_at == 2 else ["search", "--resume"]
+    scores = len(curves(tmp_path, "straight"))
+    for arguments, kill_at in ((stopping, scores // 4), (["search", "--resume"], scores // 2)):
         process = start(tmp_path, *arguments, "--study", "killed", "--no-finish")
-        wait_for(lambda at=kill_at: paused(tmp_path) >= at, process)
+        wait_for(lambda at=kill_at: scored_rungs(tmp_path) >= at, process)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     run("search", "--resume", "--study", "killed", "--no-finish", cwd=tmp_path)
@@ -229,9 +229,9 @@ def start_of(folder: Path, origin: dict[str, int]) -> bytes:
     return start_path(folder, origin["inherits"], origin["inherits_step"]).read_bytes()
 
 
-def paused(folder: Path) -> int:
+def scored_rungs(folder: Path) -> int:
     try:
-        return [state for _, _, state in architectures(folder, "killed")].count("paused")
+        return len(curves(folder, "killed"))
     except sqlite3.OperationalError:
         return 0
 
