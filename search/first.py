@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from search.config import ConfigError
-from search.strategies import Strategy
+from search.strategies import STRATEGIES, Strategy
 from spaces import chain
 from spaces.architecture import Leaf
 from spaces.baselines import published
@@ -28,19 +28,21 @@ def first_genotypes(wanted: Sequence[str], space: Space, budget: Budget) -> tupl
     return tuple(_first(each, space, budget) for each in wanted)
 
 
-def check_first(first: Sequence[Genotype], strategy: Strategy, name: str) -> None:
-    """Nothing, if a strategy that wasn't asked yet can be told of networks that it didn't choose.
+def check_first(first: Sequence[Genotype], name: str) -> None:
+    """Nothing, if a strategy can be told of networks that it didn't choose, or needn't be.
 
-    Raises: ConfigError: if not.
+    Raises: ConfigError: if not; says which can.
     """
-    try:
-        for number, genotype in enumerate(first):
-            strategy.give(number, genotype)
-    except ValueError as error:
+    if first and not _can_be_given(name):
+        can = ", ".join(each for each in STRATEGIES if _can_be_given(each))
         raise ConfigError(
-            f"strategy '{name}' can't begin with networks that it didn't choose: {error}. Leave out 'first', or use "
-            "auto, pareto, tpe, nsga2, nsga3, gp or random."
-        ) from None
+            f"strategy '{name}' can't begin with networks that it didn't choose: expected one of {can}, or no 'first'"
+        )
+
+
+def _can_be_given(name: str) -> bool:
+    # A function that makes strategies of a library that may be missing gives none that can.
+    return getattr(STRATEGIES[name].target, "give", Strategy.give) is not Strategy.give
 
 
 def _first(wanted: str, space: Space, budget: Budget) -> dict[str, Leaf]:

@@ -353,18 +353,20 @@ class Stages:
     def _job_of(self, orders: Mapping[int, Order]) -> MakeJob:
         def job(trial: Trial, checkpoint: bytes | None, seconds: float) -> Job:
             order = orders[trial.id]
-            weights = weights_path(self._store, order.parent, folder=self.opened.folder)
             return self._bench.job_of(
                 trial,
                 order.recipe,
                 checkpoint,
                 seconds,
-                start=None if order.from_scratch else weights.read_bytes(),
+                start=None if order.from_scratch else self._weights(order.parent),
                 teacher=None if order.teacher is None else order.teacher.spec,
                 cache=self._cache_folder(),
             )
 
         return job
+
+    def _weights(self, trial: Trial) -> bytes:
+        return weights_path(self._store, trial, folder=self.opened.folder).read_bytes()
 
     def _finish(self, trials: Sequence[Trial], job: MakeJob) -> bool:
         """Run the trials to their end; False if it was interrupted before."""

@@ -102,8 +102,8 @@ def open_study(
     bench = prepare(config) if searching and not config.start.baseline else prepare_bench(config)
     if isinstance(bench, Setup):  # so that a strategy that can't be made leaves no study
         directions = [each.direction for each in bench.objectives]
-        strategy = create_strategy(config.strategy, bench.space, directions=directions, seed=config.seed)
-        check_first(bench.first, strategy, config.strategy)
+        create_strategy(config.strategy, bench.space, directions=directions, seed=config.seed)
+        check_first(bench.first, config.strategy)
     if config.start.weights is not None:  # weights that don't fit leave no study
         check_published(config.start.baseline, bench)
         load_published(config.start.baseline, config.start.weights)

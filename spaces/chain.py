@@ -164,23 +164,21 @@ def encode(chain: Chain, offered: Mapping[str, Sequence[Leaf]]) -> dict[str, Lea
 
     Raises: ValueError: if a kind of block isn't offered.
     """
-    own: dict[str, Leaf] = {name: getattr(chain, name) for name in _WIRING}
-    own["upsampler"] = str(chain.upsampler)
     sizes = {"width": chain.width, "depth": len(chain.blocks)}
     found: dict[str, Leaf] = {}
     for name, values in offered.items():
-        found[name] = own.get(name, values[0])
         if name in sizes:
-            found[name] = min(
-                cast(Sequence[int], values), key=lambda value: (abs(value - sizes[name]), value)
-            )
+            near = cast(Sequence[int], values)
+            found[name] = min(near, key=lambda value: (abs(value - sizes[name]), value))
         elif name.startswith("block"):
             place = int(name.partition("_")[2] or 0)
-            kind = str(chain.blocks[min(place, len(chain.blocks) - 1)])
-            if kind not in values:
-                raise ValueError(f"no block '{kind}' is offered, only {', '.join(map(str, values))}")
-            found[name] = kind
-        elif found[name] not in values:
-            kinds = {Block.parse(str(value)).kind: value for value in values} if name == "upsampler" else {}
-            found[name] = kinds.get(chain.upsampler.kind, values[0])
+            found[name] = str(chain.blocks[min(place, len(chain.blocks) - 1)])
+            if found[name] not in values:
+                raise ValueError(f"no block '{found[name]}' is offered, only {', '.join(map(str, values))}")
+        elif name == "upsampler":
+            kinds = {Block.parse(str(value)).kind: value for value in values}
+            own = str(chain.upsampler)
+            found[name] = own if own in values else kinds.get(chain.upsampler.kind, values[0])
+        else:
+            found[name] = next((value for value in values if value == getattr(chain, name, None)), values[0])
     return found

@@ -444,8 +444,8 @@ def main() -> int:
     found.add_argument("--plot", type=Path, metavar="PNG")
     args = found.parse_args()
     report = Report("search strategies")
-    entrants = [e for e in ENTRANTS if args.only is None or e.strategy in args.only]
-    entrants = [e for e in entrants if not (args.as_they_come and e.eta)]
+    among = [e for e in ENTRANTS if not (args.as_they_come and e.eta)]
+    entrants = [e for e in among if args.only is None or e.strategy in args.only]
     if not entrants:
         found.error(f"--only: expected some of {', '.join(sorted({e.strategy for e in ENTRANTS}))}")
     curves = run_all(entrants, args, lambda said: print(said, file=sys.stderr))

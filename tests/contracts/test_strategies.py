@@ -72,9 +72,9 @@ def test_begins_with_networks_that_it_did_not_choose_or_says_that_it_cannot(name
     first = [space.sample(random) for _ in range(3)]
     if name.startswith("nni-"):  # they are rebuilt by asking again
         with pytest.raises(ValueError, match=f"strategy '{name}' can't begin with networks"):
-            check_first(first, make(name), name)
+            check_first(first, name)
         return
-    check_first(first, make(name), name)
+    check_first(first, name)
     trials = 14 if name == "gp" else 24
     straight = [a.genotype for a in sequence(make(name), trials, first=first)]
     assert straight[:3] == first

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Container, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from evaluators.recipe import two_stages
-from evaluators.trial import Finished, Job, Paused, RungReached
+from evaluators.trial import Finished, Job, Paused, RungReached, evaluate
 from results.schema import Study, Trial
 from results.store import Store
 from search.asktell import AskTell, Judge
@@ -18,6 +20,7 @@ from search.halving import Halving
 from search.inheritance import inheriting
 from search.pool import Ended
 from search.strategies import STRATEGIES
+from search.studies import Opened
 from spaces.architecture import Architecture
 from spaces.budget import Budget
 from spaces.build import cost
@@ -105,6 +108,23 @@ class InProcess:
     def cancel(self, keys: Container[int]) -> None:
         self._streams.clear()
         self.cancelled = True
+
+
+def with_pool(opened: Opened, work: Any = None, **options: Any) -> Opened:
+    """The study with a pool in this process, which really trains unless told otherwise."""
+    pool = InProcess(work or partial(evaluate, data=opened.bench.data), **options)
+    return replace(opened, pool=lambda: pool)
+
+
+def noting(opened: Opened) -> tuple[Opened, list[Job]]:
+    """The study with a pool that trains, and the jobs that it is given."""
+    jobs: list[Job] = []
+
+    def noted(job: Job) -> Iterator[Any]:
+        jobs.append(job)
+        return evaluate(job, opened.bench.data)
+
+    return with_pool(opened, noted), jobs
 
 
 def new_study(store: Store, name: str = "test") -> Study:

@@ -28,7 +28,7 @@ from spaces.chain import Chain
 from spaces.measurement import Measurement
 from tests.results.studies import NAME, complete, fill, new_study, setup
 from tests.search import studies
-from tests.search.studies import InProcess, new_search
+from tests.search.studies import InProcess, new_search, noting, with_pool
 
 NEW = Chain(width=12, blocks=(Block("residual"),))
 CHEAP, BEATEN_TRIAL, DEAR, FAILED = 0, 1, 2, 3  # trials of the study that ``fill`` makes
@@ -45,11 +45,6 @@ def place(tmp_path: Path) -> Place:
 def opened(place: Place) -> Iterator[Opened]:
     with open_study({}, place=place, study=NAME, resume=True, searching=False) as found:
         yield with_pool(found)
-
-
-def with_pool(opened: Opened, work: Any = None) -> Opened:
-    pool = InProcess(work or partial(evaluate, data=opened.bench.data))
-    return replace(opened, pool=lambda: pool)
 
 
 def scored(opened: Opened, gain: dict[str, float]) -> Any:
@@ -72,13 +67,8 @@ def repeats(opened: Opened) -> list[Trial]:
 
 
 def test_a_repeat_is_the_same_training_from_another_seed(opened: Opened) -> None:
-    jobs: list[Job] = []
-
-    def noted(job: Job) -> Any:
-        jobs.append(job)
-        return evaluate(job, opened.bench.data)
-
-    stages = Stages(with_pool(opened, noted))
+    noted, jobs = noting(opened)
+    stages = Stages(noted)
     first = stages.chosen(str(DEAR))
     made = stages.repeat([first], 3)
     assert [trial.origin for trial in made] == [{"repeat": 1}, {"repeat": 2}]
@@ -105,13 +95,8 @@ def test_one_that_inherited_its_first_tensors_does_so_again(opened: Opened) -> N
     protocol = opened.bench.objective[1]
     measured = [m for m in opened.bench.baseline if m.protocol == protocol]
     first = complete(opened.store, opened.study, NEW, measured, opened.folder, origin=origin, variant="heir")
-    jobs: list[Job] = []
-
-    def noted(job: Job) -> Any:
-        jobs.append(job)
-        return evaluate(job, opened.bench.data)
-
-    (made,) = Stages(with_pool(opened, noted)).repeat([first], 2)
+    noted, jobs = noting(opened)
+    (made,) = Stages(noted).repeat([first], 2)
     assert made.origin == {**origin, "repeat": 1}
     assert (jobs[0].start, jobs[0].parent) == (path.read_bytes(), parent.architecture)
     assert made.state == "complete"
@@ -164,13 +149,8 @@ def test_interrupted_repeats_go_on_from_their_rung(opened: Opened) -> None:
     begun = [
         rung.step for t in repeats(opened) for rung in opened.store.rungs(opened.study.id, trial_id=t.id)
     ]
-    resumed: list[Job] = []
-
-    def noted(job: Job) -> Any:
-        resumed.append(job)
-        return evaluate(job, opened.bench.data)
-
-    made = Stages(with_pool(opened, noted)).repeat([first], 3)
+    noted, resumed = noting(opened)
+    made = Stages(noted).repeat([first], 3)
     assert [trial.state for trial in made] == ["complete"] * 2
     assert sum(job.checkpoint is not None for job in resumed) == len(begun) == 1
 

@@ -32,7 +32,7 @@ from spaces.build import build
 from spaces.pruned import Pruned
 from tests.results.studies import DEAR as DEAR_CHAIN
 from tests.results.studies import NAME, complete, fill, new_study, scores, setup
-from tests.search.studies import InProcess
+from tests.search.studies import InProcess, noting, with_pool
 
 CHEAP, DEAR, FAILED = 0, 2, 3  # trials of the study that ``fill`` makes
 SHORT = Recipe((TrainingStage(4, "l1", 1e-3, 2, 16),), precision="float32")
@@ -50,11 +50,6 @@ def place(tmp_path: Path) -> Place:
 def opened(place: Place) -> Iterator[Opened]:
     with open_study({}, place=place, study=NAME, resume=True, searching=False) as found:
         yield with_pool(found)
-
-
-def with_pool(opened: Opened, work: Any = None, **options: Any) -> Opened:
-    pool = InProcess(work or partial(evaluate, data=opened.bench.data), **options)
-    return replace(opened, pool=lambda: pool)
 
 
 def made(trial: Trial) -> dict[str, Any]:
@@ -110,13 +105,8 @@ def test_a_pruning_that_was_cut_off_is_done_again(opened: Opened) -> None:
 
 
 def test_training_starts_from_the_parents_weights_and_has_its_teacher(opened: Opened) -> None:
-    jobs: list[Any] = []
-
-    def noted(job: Any) -> Any:
-        jobs.append(job)
-        return evaluate(job, opened.bench.data)
-
-    stages = Stages(with_pool(opened, noted))
+    noted, jobs = noting(opened)
+    stages = Stages(noted)
     parent = stages.chosen(str(DEAR))
     teacher = trial_teacher(parent, opened)
     assert teacher.quality == pytest.approx(_scored(opened, parent))
@@ -133,13 +123,8 @@ def test_training_starts_from_the_parents_weights_and_has_its_teacher(opened: Op
 
 
 def test_training_from_scratch_takes_the_architecture_alone(opened: Opened) -> None:
-    jobs: list[Any] = []
-
-    def noted(job: Any) -> Any:
-        jobs.append(job)
-        return evaluate(job, opened.bench.data)
-
-    stages = Stages(with_pool(opened, noted))
+    noted, jobs = noting(opened)
+    stages = Stages(noted)
     parent = stages.chosen(str(DEAR))
     own = recipe_of(stages, None, 4)
     assert own == opened.bench.recipe.scaled(4)
@@ -174,14 +159,10 @@ def test_an_interrupted_training_goes_on_from_its_rung(opened: Opened) -> None:
         stages.train([Order(parent, SHORT)])
     (waiting,) = opened.store.trials(opened.study.id, stages=["finetune"])
     assert waiting.state == "waiting"
-    starts: list[Any] = []
-
-    def noted(job: Any) -> Any:
-        starts.append(job.checkpoint)
-        return evaluate(job, opened.bench.data)
-
-    (found,) = Stages(with_pool(opened, noted)).train([Order(parent, SHORT)])
+    noted, jobs = noting(opened)
+    (found,) = Stages(noted).train([Order(parent, SHORT)])
     assert (found.number, found.state) == (waiting.number, "complete")
+    starts = [job.checkpoint for job in jobs]
     assert len(starts) == 1
     assert starts[0] is not None
 
