@@ -20,7 +20,7 @@
  * parts/format.js. Trials put aside to be compared: useBasket of parts/basket.js. Waiting, errors, nothing there:
  * Loading, Fault and Empty of parts/states.js. An answer that follows the study: useAnswer of parts/states.js.
  */
-import { Fragment, html, render, useEffect, useMemo, useRef, useState } from './preact.js';
+import { Fragment, html, render, useEffect, useLayoutEffect, useMemo, useRef, useState } from './preact.js';
 import { get, keepToken, path } from './api.js';
 import { StudyStore } from './parts/points.js';
 import { useBasket } from './parts/basket.js';
@@ -178,7 +178,7 @@ const SHOWN = { ArrowRight: '→', ArrowLeft: '←', ArrowUp: '↑', ArrowDown: 
 
 function Help({ onClose }) {
   const dialog = useRef(null);
-  useEffect(() => { dialog.current.showModal(); }, []);
+  useLayoutEffect(() => { dialog.current.showModal(); }, []);
   return html`<dialog ref=${dialog} class="help" aria-label="Keys" onClose=${onClose} data-testid="keys">
     <h2>Keys</h2>
     ${keysInForce().map(([title, keys]) => html`<section key=${title}><h3>${title}</h3><dl>
