@@ -18,7 +18,7 @@ from evaluators.trial import Advanced, Failed, Finished, Job, Paused, RungReache
 from results.schema import Artifact, Trial
 from results.store import Store
 from search.inheritance import start_path
-from search.pool import Ended, Lost, Pool, Raised
+from search.pool import Ended, Lost, Pool, Raised, Taken
 from spaces.cost import CONVENTIONS, Cost
 from spaces.measurement import Measurement
 from spaces.task import Task
@@ -26,7 +26,12 @@ from spaces.task import Task
 
 @dataclass
 class Running:
-    """A trial that a worker has: where it stands, and since when (monotonic); ``key`` tells its events from others."""
+    """A trial that the pool has: where it stands.
+
+    Attributes:
+        key: Tells its events from others.
+        since: When a worker began with it (monotonic); None while it waits for one.
+    """
 
     key: int
     trial: Trial
@@ -34,7 +39,7 @@ class Running:
     steps: int
     step: int = 0
     loss: float | None = None
-    since: float = field(default_factory=time.monotonic)
+    since: float | None = None
 
 
 @dataclass
@@ -72,7 +77,7 @@ class Tally:
     def worker_hours(self) -> float:
         """What all workers together have spent until now."""
         now = time.monotonic()
-        running = sum(now - each.since for each in list(self.running.values()))
+        running = sum(now - each.since for each in list(self.running.values()) if each.since is not None)
         return (self.worker_seconds + running) / 3600
 
 
@@ -197,7 +202,8 @@ class Execution:
         """End what runs; trials that were cut off wait in the store."""
         self._pool.cancel(self.tally.running)
         for running in (*self.tally.running.values(), *(running for running, _ in self._suspects)):
-            self.put_back(running.trial)
+            if running.since is not None:
+                self.put_back(running.trial)
         self.tally.worker_seconds = self.tally.worker_hours * 3600
         self.tally.running.clear()
         self._suspects.clear()
@@ -217,12 +223,10 @@ class Execution:
     def _start(self, trial: Trial) -> None:
         attempt = self._attempts.get(trial.id, 0) + 1
         self._attempts[trial.id] = attempt
-        self._store.start_trial(trial.id)
         checkpoint, seconds, step = self._checkpoint(trial)
         job = self._job(trial, checkpoint, seconds)
         self._starts += 1
         self._pool.start(self._starts, job)
-        self.tally.paused -= trial.state == "paused"
         self.tally.running[self._starts] = Running(self._starts, trial, attempt, job.rungs[-1], step)
 
     def _checkpoint(self, trial: Trial) -> tuple[bytes | None, float, int]:
@@ -244,6 +248,8 @@ class Execution:
 
     def _handle(self, running: Running, event: Any) -> None:
         trial = running.trial
+        if running.since is None:
+            self._taken(running, event.worker if isinstance(event, Taken) else None)
         if isinstance(event, Advanced):
             running.step, running.loss = event.step, event.loss
         elif isinstance(event, RungReached):
@@ -271,6 +277,11 @@ class Execution:
             self._lost(running, event.reason)
         elif isinstance(event, Ended):
             self._fail(running, "the evaluation ended without a result")
+
+    def _taken(self, running: Running, worker: str | None) -> None:
+        self._store.start_trial(running.trial.id, worker)
+        running.since = time.monotonic()
+        self.tally.paused -= running.trial.state == "paused"
 
     def _pause(self, running: Running) -> None:
         trial = running.trial
@@ -331,6 +342,7 @@ class Execution:
     def _release(self, running: Running) -> None:
         """Its worker no longer has the trial."""
         del self.tally.running[running.key]
+        assert running.since is not None
         self.tally.worker_seconds += time.monotonic() - running.since
 
 

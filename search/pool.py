@@ -8,6 +8,17 @@ from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
+class Taken:
+    """A worker has begun with it: an evaluation's first event.
+
+    Attributes:
+        worker: Its node's address; None on this machine.
+    """
+
+    worker: str | None = None
+
+
+@dataclass(frozen=True)
 class Ended:
     """The evaluation's last event was delivered."""
 
@@ -35,15 +46,15 @@ class Pool(Protocol):
 
     @property
     def free(self) -> int:
-        """Evaluations that can start now."""
+        """Evaluations that it can be given now; it may keep some at hand for workers that are about to end."""
 
     def start(self, key: int, job: Any) -> None:
-        """Run a job; its events come with ``key``, which no job that it still has may have."""
+        """Run a job as soon as a worker can; its events come with ``key``, which no job that it still has may have."""
 
     def events(self, timeout_s: float) -> Iterable[tuple[int, Any]]:
         """(key, event) of what has happened, waiting up to ``timeout_s`` for the first.
 
-        After an evaluation's own events comes one of ``Ended``, ``Raised`` and ``Lost``.
+        Before an evaluation's own events comes ``Taken``, after them one of ``Ended``, ``Raised`` and ``Lost``.
         """
 
     def cancel(self, keys: Container[int]) -> None:

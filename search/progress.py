@@ -115,6 +115,8 @@ class TerminalProgress:
     def _running(self) -> RenderableType:
         table = Table.grid(padding=(0, 1))
         for running in list(self._tally.running.values()):
+            if running.since is None:
+                continue
             loss = "" if running.loss is None else f"loss {running.loss:.4f}"
             table.add_row(
                 f"trial {running.trial.number:>3}",

@@ -36,7 +36,7 @@ from ray._private.services import canonicalize_bootstrap_address
 from ray._raylet import InnerGcsClient  # type: ignore[attr-defined]  # without a stub
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from search.pool import Ended, Lost, Raised
+from search.pool import Ended, Lost, Raised, Taken
 
 JobT = TypeVar("JobT")
 DataT = TypeVar("DataT")
@@ -177,8 +177,14 @@ class Workers(Generic[JobT, DataT]):
 
     @property
     def free(self) -> int:
-        """Trials that can start now."""
-        return max(0, self.capacity - len(self._running))
+        """Trials that can be handed over now.
+
+        On this machine also one for each that runs: it waits inside Ray, which gives it to the next worker that ends
+        without asking us. Not on a cluster, where waiting trials would make an autoscaler add nodes.
+        """
+        room = self.capacity
+        ahead = room if self._local and room == sum(self._rooms.values()) else 0
+        return max(0, room + ahead - len(self._running))
 
     def _meet(self, *, first: bool = False) -> None:
         """Take note of nodes that came or went.
@@ -237,7 +243,7 @@ class Workers(Generic[JobT, DataT]):
     def events(self, timeout_s: float) -> Iterator[tuple[int, Any]]:
         """(key, event) of what has happened, waiting up to ``timeout_s`` for the first.
 
-        After an evaluation's own events comes one of ``Ended``, ``Raised`` and ``Lost``.
+        Before an evaluation's own events comes ``Taken``, after them one of ``Ended``, ``Raised`` and ``Lost``.
         """
         if not self._local and time.monotonic() - self._met > MEET_EVERY_S:
             self._meet()
@@ -252,8 +258,9 @@ class Workers(Generic[JobT, DataT]):
             if isinstance(event, Ended | Raised | Lost):
                 self._drop(stream)
             elif waited:
-                self._taken(stream, run, node=event)
-                continue
+                if not self._taken(stream, run, node=event):
+                    continue
+                event = Taken(None if self._local else self._names[event])
             if run.key is not None:
                 yield run.key, event
         for stream, run in list(self._running.items()):
@@ -276,15 +283,16 @@ class Workers(Generic[JobT, DataT]):
             more, _ = ray.wait(streams, num_returns=len(streams), timeout=0, fetch_local=False)
         return dict.fromkeys((*ready, *more))
 
-    def _taken(self, stream: Any, run: _Run, *, node: str) -> None:
-        """A worker has the job; one on a node that isn't to have it is killed, and the job submitted anew."""
+    def _taken(self, stream: Any, run: _Run, *, node: str) -> bool:
+        """A worker has the job; one on a node that isn't to have it is killed, and the job submitted anew: False."""
         if node not in self._rooms and node not in self._refused:
             self._meet()
         if node in self._refused:
             self._kill(stream)
             self._submit(run.key, run.job)
-        else:
-            run.job = b""  # it may hold a checkpoint
+            return False
+        run.job = b""  # it may hold a checkpoint
+        return True
 
     @staticmethod
     def _next(stream: Any) -> Any:

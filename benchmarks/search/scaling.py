@@ -31,6 +31,7 @@ from results.schema import Trial
 from results.store import Store
 from search.asktell import AskTell
 from search.engine import Limits, Search
+from search.pool import Ended
 from search.ray_workers import MEBIBYTE, Resources, Workers
 from search.strategies import STRATEGIES
 from spaces.baselines import baseline
@@ -80,10 +81,13 @@ def warm_up(pool: Workers[Any, Any], workers: int) -> None:
     """Until every worker process has taken a job."""
     seen: set[int] = set()
     while len(seen) < workers:
-        for key in range(-pool.free, 0):
+        begun = set(range(-workers, 0))
+        for key in begun:
             pool.start(key, SECONDS)
-        while pool.free < workers:
-            seen |= {event for _, event in pool.events(1.0) if isinstance(event, int)}
+        while begun:
+            for key, event in pool.events(1.0):
+                seen |= {event} if isinstance(event, int) else set()
+                begun -= {key} if isinstance(event, Ended) else set()
 
 
 def job(trial: Trial | None, checkpoint: bytes | None, seconds: float) -> Job:

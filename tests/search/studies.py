@@ -18,7 +18,7 @@ from search.asktell import AskTell, Judge
 from search.engine import Limits, Search
 from search.halving import Halving
 from search.inheritance import inheriting
-from search.pool import Ended
+from search.pool import Ended, Taken
 from search.strategies import STRATEGIES
 from search.studies import Opened
 from spaces.architecture import Architecture
@@ -87,6 +87,7 @@ class InProcess:
         self.capacity = capacity
         self._random = Random(seed)
         self._streams: dict[tuple[int, int], deque[Any]] = {}  # by when it was started, and its key
+        self._begun: list[int] = []
         self.started: list[int] = []
         self.cancelled = False
 
@@ -97,8 +98,11 @@ class InProcess:
     def start(self, key: int, job: Job) -> None:
         self.started.append(key)
         self._streams[len(self.started), key] = deque([*self._evaluate(job), Ended()])
+        self._begun.append(key)
 
     def events(self, timeout_s: float) -> Iterable[tuple[int, Any]]:
+        while self._begun:
+            yield self._begun.pop(0), Taken()
         chosen = self._random.choice(list(self._streams))
         event = self._streams[chosen].popleft()
         if not self._streams[chosen]:
@@ -107,6 +111,7 @@ class InProcess:
 
     def cancel(self, keys: Container[int]) -> None:
         self._streams.clear()
+        self._begun.clear()
         self.cancelled = True
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search.pool import Ended, Lost, Raised
+from search.pool import Ended, Lost, Raised, Taken
 from search.ray_workers import MEBIBYTE, ClusterError, Resources, Workers, check_reachable, installed
 
 
@@ -35,6 +35,9 @@ def obeys(job: Any, data: Any) -> Iterator[Any]:
     elif what == "raise":
         yield "alive"
         raise ValueError(argument)
+    elif what == "begin":
+        yield time.monotonic()
+        time.sleep(argument)
     elif what == "sleep":
         yield os.getpid()
         time.sleep(argument)
@@ -50,25 +53,52 @@ def workers() -> Iterator[Workers]:
 
 
 def collect(pool: Workers, keys: set[int], seconds: float = 30) -> dict[int, list[Any]]:
-    """All events of the keys until each has ended."""
+    """All events of the keys until each has ended, but for the one that a worker has it, which comes first."""
     events: dict[int, list[Any]] = {key: [] for key in keys}
     deadline = time.monotonic() + seconds
     while any(not es or not isinstance(es[-1], Ended | Raised | Lost) for es in events.values()):
         assert time.monotonic() < deadline, events
         for key, event in pool.events(timeout_s=0.2):
             events[key].append(event)
-    return events
+    assert all(
+        isinstance(es[0], Taken) and not any(isinstance(e, Taken) for e in es[1:]) for es in events.values()
+    )
+    return {key: es[1:] for key, es in events.items()}
 
 
 def test_events_of_two_jobs_arrive_in_order_and_end(workers: Workers) -> None:
-    assert workers.capacity == workers.free == 2
+    assert workers.capacity == 2
+    assert workers.free == 4  # a job for each worker, and one for when it ends
     workers.start(1, ("count", 5))
     workers.start(2, ("count", 3))
-    assert workers.free == 0
+    assert workers.free == 2
     events = collect(workers, {1, 2})
     assert events[1] == [0, 1, 2, 3, 4, Ended()]
     assert events[2] == [0, 1, 2, Ended()]
-    assert workers.free == 2
+    assert workers.free == 4
+
+
+def test_jobs_at_hand_begin_when_others_end_though_nobody_looks(workers: Workers) -> None:
+    for key in range(61, 65):
+        workers.start(key, ("begin", 0.5))
+    assert workers.free == 0
+    time.sleep(5)
+    looked = time.monotonic()
+    began = sorted(events[0] for events in collect(workers, {61, 62, 63, 64}).values())
+    assert began[0] + 0.5 <= began[2]
+    assert began[1] + 0.5 <= began[3] < looked
+
+
+def test_jobs_at_hand_can_be_cancelled(workers: Workers) -> None:
+    for key in range(71, 75):
+        workers.start(key, ("sleep", 600))
+    taken: set[int] = set()
+    while len(taken) < 2:
+        taken |= {key for key, event in workers.events(timeout_s=0.2) if isinstance(event, int)}
+    workers.cancel({71, 72, 73, 74})
+    assert workers.free == 4
+    workers.start(75, ("count", 1))
+    assert collect(workers, {75})[75] == [0, Ended()]
 
 
 def test_data_reaches_workers_read_only_that_is_without_a_copy(workers: Workers) -> None:
@@ -100,7 +130,7 @@ def test_what_has_said_all_ends_by_itself_when_workers_stop(workers: Workers) ->
         workers.start(key + 1, ("count", 1))
         said: set[int] = set()
         while said != {key, key + 1}:
-            said |= {each for each, event in workers.events(timeout_s=1) if not isinstance(event, Ended)}
+            said |= {each for each, event in workers.events(timeout_s=1) if isinstance(event, int)}
         workers._let_end()
         assert not workers._running
 
@@ -128,7 +158,7 @@ def test_stop_ends_what_runs_at_once() -> None:
     pool.start(1, ("sleep", 600))
     pid = None
     while pid is None:
-        pid = next((event for _, event in pool.events(timeout_s=1)), None)
+        pid = next((event for _, event in pool.events(timeout_s=1) if isinstance(event, int)), None)
     started = time.monotonic()
     pool.stop()
     assert time.monotonic() - started < 10
@@ -228,7 +258,7 @@ def test_a_worker_that_makes_no_progress_is_killed_and_lost() -> None:
         while len(events) > 1 and _alive(events[0]):
             assert time.monotonic() < deadline, "the worker outlived its limit"
             time.sleep(0.1)
-        assert pool.free == 1
+        assert not pool._running
     finally:
         pool.stop()
 

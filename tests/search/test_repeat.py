@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from evaluators.trial import Advanced, Finished, Job, RungReached, evaluate, weights_of
+from evaluators.trial import Finished, Job, RungReached, evaluate, weights_of
 from results.overview import overview
 from results.repeats import is_repeat
 from results.schema import Trial
@@ -137,7 +137,7 @@ def test_interrupted_repeats_go_on_from_their_rung(opened: Opened) -> None:
     class Stopping(InProcess):
         def events(self, timeout_s: float) -> Any:
             for key, event in super().events(timeout_s):
-                stages._interrupt() if not isinstance(event, Advanced) else None
+                stages._interrupt() if isinstance(event, RungReached) else None
                 yield key, event
 
     pool = Stopping(partial(evaluate, data=opened.bench.data))

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from evaluators.recipe import Recipe
 from evaluators.recipe import Stage as TrainingStage
-from evaluators.trial import Advanced, Failed, evaluate, score, weights_of
+from evaluators.trial import Failed, RungReached, evaluate, score, weights_of
 from results.card import stage_text
 from results.overview import overview
 from results.schema import Trial
@@ -150,7 +150,7 @@ def test_an_interrupted_training_goes_on_from_its_rung(opened: Opened) -> None:
     class Stopping(InProcess):
         def events(self, timeout_s: float) -> Any:
             for key, event in super().events(timeout_s):
-                stages._interrupt() if not isinstance(event, Advanced) else None
+                stages._interrupt() if isinstance(event, RungReached) else None
                 yield key, event
 
     pool = Stopping(partial(evaluate, data=opened.bench.data))
