@@ -48,6 +48,7 @@ MEBIBYTE = 2**20
 KEPT_STREAMS = 64
 LOOKS = 3  # at who has more to say: a last rung, the result and the end come at once
 ENDING_S = 2.0
+FIRST_GPUS = "PIXELFRONT_GPUS"  # those that a worker process was given first: CUDA stays on them
 # Of a Ray on this machine: where other work starves it, a late answer isn't a dead node, whose objects are lost.
 PATIENCE = {"health_check_timeout_ms": 60_000, "health_check_failure_threshold": 20}
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))  # and no settings
@@ -258,9 +259,9 @@ class Workers(Generic[JobT, DataT]):
             if isinstance(event, Ended | Raised | Lost):
                 self._drop(stream)
             elif waited:
-                if not self._taken(stream, run, node=event):
+                if not self._taken(stream, run, *event):
                     continue
-                event = Taken(None if self._local else self._names[event])
+                event = Taken(None if self._local else self._names[event[0]])
             if run.key is not None:
                 yield run.key, event
         for stream, run in list(self._running.items()):
@@ -283,11 +284,15 @@ class Workers(Generic[JobT, DataT]):
             more, _ = ray.wait(streams, num_returns=len(streams), timeout=0, fetch_local=False)
         return dict.fromkeys((*ready, *more))
 
-    def _taken(self, stream: Any, run: _Run, *, node: str) -> bool:
-        """A worker has the job; one on a node that isn't to have it is killed, and the job submitted anew: False."""
+    def _taken(self, stream: Any, run: _Run, node: str, stays: bool) -> bool:
+        """A worker has the job.
+
+        One on a node that isn't to have it, or that was given other GPUs than before and can't go there, is killed, and
+        the job submitted anew: False.
+        """
         if node not in self._rooms and node not in self._refused:
             self._meet()
-        if node in self._refused:
+        if node in self._refused or not stays:
             self._kill(stream)
             self._submit(run.key, run.job)
             return False
@@ -346,7 +351,12 @@ class Workers(Generic[JobT, DataT]):
 
 @ray.remote(num_returns="streaming", max_retries=0)
 def _stream(shared: list[Any], job: bytes) -> Iterator[Any]:
-    yield ray.get_runtime_context().get_node_id()
+    context = ray.get_runtime_context()
+    gpus = ",".join(context.get_accelerator_ids().get("GPU", ()))
+    stays = os.environ.setdefault(FIRST_GPUS, gpus) == gpus
+    yield context.get_node_id(), stays
+    if not stays:
+        time.sleep(ANSWER_TIMEOUT_S)  # until it is killed
     evaluate, data = ray.get(shared)
     # Not "yield from": Ray sends values into the generator, which a plain iterator inside can't take.
     for event in evaluate(pickle.loads(job), data):

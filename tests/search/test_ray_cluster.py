@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,29 @@ def nodes_of(pool: Workers[Any, Any], jobs: int, seconds: float = 0.5) -> set[st
 
 
 # Where trials run
+
+
+def which_gpu(job: float, data: Any) -> Iterator[Any]:
+    """What a process of its own would have; CUDA looks once, and stays there."""
+    yield os.getpid(), os.environ["CUDA_VISIBLE_DEVICES"]
+    time.sleep(job)
+
+
+def test_a_worker_process_never_changes_its_gpu(cluster: Cluster, node: Callable[..., Any]) -> None:
+    node(num_cpus=3, num_gpus=3)
+    pool: Workers[Any, Any] = Workers(which_gpu, None, Resources(gpus=1), address=cluster.address)
+    seen: dict[int, set[str]] = {}
+    random, key = Random(0), 0
+    for _ in range(7):
+        jobs = random.randint(1, 3)
+        for place in range(jobs):
+            pool.start(key + place, random.choice([0.05, 0.3, 0.6]))
+        for (pid, gpu), *_ in collect(pool, set(range(key, key + jobs)), seconds=120).values():
+            seen.setdefault(pid, set()).add(gpu)
+        key += jobs
+        time.sleep(random.choice([0.0, 1.5]))  # in which Ray takes GPUs back
+    assert set().union(*seen.values()) == {"0", "1", "2"}
+    assert max(map(len, seen.values())) == 1
 
 
 def test_the_data_goes_to_each_node_once(cluster: Cluster) -> None:
@@ -302,6 +326,7 @@ def test_a_lost_node_costs_the_work_since_the_last_rung_and_without_any_the_tria
     (before, *steps), (after, *more) = attempts(tmp_path, "hangs")
     assert (steps, more) == (["10"], ["20", "30"])
     assert [before, after] == [each.node_id for each in nodes]
+    assert trial.worker == nodes[1].node_ip_address
     assert (tmp_path / "weights/00000-hangs.safetensors").read_bytes() == undisturbed
 
 
