@@ -176,15 +176,22 @@ class AskTell:
         """Whether the strategy has long found nothing new within the budget."""
         return self.barren >= BARREN_QUESTIONS
 
-    def advance(self, result: Result, limit: int, steps: int | None = None) -> Iterator[Answer | Promotion]:
+    def advance(
+        self,
+        result: Result,
+        limit: int,
+        steps: int | None = None,
+        affords: Callable[[int], bool] = lambda steps: True,
+    ) -> Iterator[Answer | Promotion]:
         """Tell and choose as far as it goes; yields the answer to each question, and the promotions.
 
         Args:
             limit: Ask no more once there are so many trials.
             steps: Choose no job unless that many training steps are enough for it and to train its network to the end.
+            affords: Nor unless this says so of the steps to the end of its network.
         """
         while True:
-            yield from self._choose(result, limit, steps)
+            yield from self._choose(result, limit, steps, affords)
             job = self._finished(result)
             if job is None:
                 return
@@ -196,13 +203,16 @@ class AskTell:
         candidates = list(self._untold)[:1] if self.ordered else self._untold
         return next((job for job in candidates if result(*job) is not None), None)
 
-    def _choose(self, result: Result, limit: int, steps: int | None) -> Iterator[Answer | Promotion]:
+    def _choose(
+        self, result: Result, limit: int, steps: int | None, affords: Callable[[int], bool]
+    ) -> Iterator[Answer | Promotion]:
         if not self.ordered:
             yield from self._replay(result)
 
         def affordable(rung: int) -> bool:
             below = self.halving.steps[rung - 1] if rung else 0
-            return steps is None or self.steps + self.halving.steps[-1] - below <= steps
+            whole = self.halving.steps[-1] - below
+            return (steps is None or self.steps + whole <= steps) and affords(whole)
 
         while len(self._untold) < self._window:
             if (promoted := self.halving.next(affordable)) is not None:

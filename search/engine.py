@@ -38,8 +38,12 @@ class Limits:
     Attributes:
         trials: Architectures.
         seconds: From now.
-        steps: Training steps, of all trials together; nothing is begun that they aren't enough for.
+        steps: Training steps, of all trials together.
         worker_hours: That workers spend on trials, all together, earlier runs of the study included.
+
+    Nothing is begun that steps, seconds or hours aren't enough for, trained to its end. How long that takes is known
+    from this run so far, so that seconds and hours may still cut trials off, which go on from their last rungs when
+    resumed.
     """
 
     trials: int
@@ -105,6 +109,10 @@ class Search:
             self._read_rungs()
         searched = store.trials(study_id, stages=["search"])
         self._known = {trial.digest: trial for trial in searched if not is_repeat(trial)}
+        self._pending: dict[int, int] = {}  # trials in the queue or on workers, and the rung that they go to
+        self._steps_done = 0  # in this run
+        self._seconds_before = self.tally.worker_seconds
+        self._short: Stop | None = None
         self._interrupted = False
         self._deadline: float | None = None
 
@@ -164,7 +172,29 @@ class Search:
         """Why there is nothing left to do."""
         if self._asktell.exhausted:
             return "exhausted"
-        return "trials" if self._asktell.trials >= self._limits.trials else "steps"
+        return "trials" if self._asktell.trials >= self._limits.trials else self._short or "steps"
+
+    def _affords(self, steps: int) -> bool:
+        """Whether seconds and hours are enough for so many more steps of one network, after all that is chosen."""
+        if not self._steps_done:
+            return True
+        pace = (self.tally.worker_seconds - self._seconds_before) / self._steps_done
+        ahead, self._short = self._steps_ahead(), None
+        if self._deadline is not None:
+            wait = ahead / max(1, self._execution.capacity)
+            if time.monotonic() + (wait + steps) * pace > self._deadline:
+                self._short = "time"
+        if self._limits.worker_hours is not None:
+            left = self._limits.worker_hours - self.tally.worker_hours
+            if (ahead + steps) * pace / 3600 > left:
+                self._short = "worker_hours"
+        return self._short is None
+
+    def _steps_ahead(self) -> int:
+        """Of what is chosen."""
+        at = {running.trial.id: running.step for running in self.tally.running.values()}
+        ladder = (0, *self._halving.steps)
+        return sum(ladder[rung + 1] - at.get(trial, ladder[rung]) for trial, rung in self._pending.items())
 
     # Asking and telling
 
@@ -173,7 +203,9 @@ class Search:
         if self._batches and self.tally.running:
             return True
         begun = started = time.perf_counter()
-        for found in self._asktell.advance(self._result, self._limits.trials, self._limits.steps):
+        for found in self._asktell.advance(
+            self._result, self._limits.trials, self._limits.steps, self._affords
+        ):
             now = time.perf_counter()
             self.tally.ask_seconds += now - started
             self.tally.steps = self._asktell.steps
@@ -272,7 +304,7 @@ class Search:
         """Put the trial in the queue, to be trained to a rung, unless it was there in an earlier run."""
         if self._on_record(question, rung) is None:
             trial = self._by_question[question]
-            self._rung[trial.id] = rung
+            self._rung[trial.id] = self._pending[trial.id] = rung
             self._execution.add(self._store.trial(self._study, trial.number) if rung else trial)
 
     def _job_to_rung(self, trial: Trial, checkpoint: bytes | None, seconds: float) -> Job:
@@ -307,7 +339,8 @@ class Search:
 
     def _settled(self, trial: Trial, measurements: Sequence[Measurement] | None, reason: str | None) -> None:
         values = None if measurements is None else self._objective_values(trial.id, measurements)
-        rung = self._rung[trial.id]
+        rung = self._pending.pop(trial.id)
+        self._steps_done += self._halving.cost(rung)
         self._values[self._question_of[trial.id], rung] = (values,)
         if self._observer is None:
             return

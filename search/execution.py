@@ -147,6 +147,11 @@ class Execution:
         self._waiting.append(trial)
 
     @property
+    def capacity(self) -> int:
+        """Trials at a time."""
+        return self._pool.capacity
+
+    @property
     def idle(self) -> bool:
         """Whether no trial waits or runs."""
         return not self.tally.running and not self._waiting

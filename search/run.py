@@ -208,8 +208,8 @@ def _ending(stop: Stop, name: str) -> str:
     return {
         "trials": "All trials are done.",
         "steps": f"The training steps are spent; {again} --train-steps ...",
-        "time": f"The time is up; {again} --time ...",
-        "worker_hours": f"The workers' hours are spent; {again} --worker-hours ...",
+        "time": f"No time is left for another training; {again} --time ...",
+        "worker_hours": f"No worker-hours are left for another training; {again} --worker-hours ...",
         "interrupted": f"Interrupted; {again}",
         "exhausted": "The strategy finds nothing new within the budget.",
     }[stop]
