@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING
 
 import tabular
 
+from results.correlation import Estimate, partial_correlation, rank_correlation
+
 if TYPE_CHECKING:
     from evaluators.supernet_training import SupernetTraining
     from search.setup import Bench
@@ -86,35 +88,34 @@ def score_all(
     return scores
 
 
-def correlations(name: str, guesses: Sequence[float], truths: Sequence[float]) -> str:
-    """A line: Kendall's tau-b and Spearman's rho."""
-    from scipy.stats import kendalltau, spearmanr
-
-    tau, rho = kendalltau(guesses, truths).statistic, spearmanr(guesses, truths).statistic
-    return f"{name:38} {len(truths):4d}  {tau:+.3f}   {rho:+.3f}"
-
-
 def report(scores: dict[str, float], table: tabular.Table) -> str:
-    """Correlations with the stand-alone scores at the last rung."""
+    """Correlations with the stand-alone scores at the last rung, with 95 % intervals (`results.correlation`)."""
     records = table.trained()
-    truths = {r.digest: r.trials[0].psnr_y[-1] for r in records}
 
     def line(name: str, guess: dict[str, float], some: Sequence[tabular.Record]) -> str:
-        return correlations(name, [guess[r.digest] for r in some], [truths[r.digest] for r in some])
+        guesses, truths = [guess[r.digest] for r in some], [r.trials[0].psnr_y[-1] for r in some]
+        found = rank_correlation(guesses, truths)
+        alike = partial_correlation(guesses, truths, [r.macs for r in some])
+        cells = [found and found.spearman, found and found.kendall, alike]
+        return f"{name:38} {len(some):4d}  " + "  ".join(f"{_shown(each):24}" for each in cells).rstrip()
 
-    lines = [f"{'against Y PSNR after ' + str(table.rungs[-1]) + ' steps':38} {'n':>4}  Kendall  Spearman"]
+    heads = "  ".join(f"{head:24}" for head in ("Spearman", "Kendall", "at equal MACs")).rstrip()
+    lines = [f"{'against Y PSNR after ' + str(table.rungs[-1]) + ' steps':38} {'n':>4}  {heads}"]
     lines.append(line("supernet", scores, records))
     for gene in ("width", "depth"):
         for value in sorted({r.genotype[gene] for r in records}):
             some = [r for r in records if r.genotype[gene] == value]
-            if len(some) > 2:
-                lines.append(line(f"  supernet, {gene} {value}", scores, some))
+            lines.append(line(f"  supernet, {gene} {value}", scores, some))
     for i, rung in enumerate(table.rungs[:-1]):
         early = {r.digest: r.trials[0].psnr_y[i] for r in records}
         lines.append(line(f"{rung} steps of its own training", early, records))
     for cost in ("macs", "parameters", "activations"):
         lines.append(line(cost, {r.digest: getattr(r, cost) for r in records}, records))
     return "\n".join(lines)
+
+
+def _shown(estimate: Estimate | None) -> str:
+    return "-" if estimate is None else f"{estimate.value:+.3f} ({estimate.low:.2f} to {estimate.high:.2f})"
 
 
 def main() -> int:
