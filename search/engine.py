@@ -101,7 +101,7 @@ class Search:
         self._values: dict[tuple[int, int], tuple[Sequence[float] | None]] = {}
         self._by_question: dict[int, Trial] = {}
         self._question_of: dict[int, int] = {}
-        self._rung: dict[int, int] = {}
+        self._rung: dict[int, int] = {}  # that trials in the queue or on workers go to
         self._fixed: dict[int, tuple[Measurement, ...]] = {}  # of each trial, known before any training
         self._replayed = len(store.asks(study_id))
         self._scores: dict[tuple[int, int], tuple[Measurement, ...]] = {}
@@ -109,7 +109,6 @@ class Search:
             self._read_rungs()
         searched = store.trials(study_id, stages=["search"])
         self._known = {trial.digest: trial for trial in searched if not is_repeat(trial)}
-        self._pending: dict[int, int] = {}  # trials in the queue or on workers, and the rung that they go to
         self._steps_done = 0  # in this run
         self._seconds_before = self.tally.worker_seconds
         self._short: Stop | None = None
@@ -176,7 +175,7 @@ class Search:
 
     def _affords(self, steps: int) -> bool:
         """Whether seconds and hours are enough for so many more steps of one network, after all that is chosen."""
-        if not self._steps_done:
+        if not self._steps_done or (self._deadline is None and self._limits.worker_hours is None):
             return True
         pace = (self.tally.worker_seconds - self._seconds_before) / self._steps_done
         ahead, self._short = self._steps_ahead(), None
@@ -194,7 +193,7 @@ class Search:
         """Of what is chosen."""
         at = {running.trial.id: running.step for running in self.tally.running.values()}
         ladder = (0, *self._halving.steps)
-        return sum(ladder[rung + 1] - at.get(trial, ladder[rung]) for trial, rung in self._pending.items())
+        return sum(ladder[rung + 1] - at.get(trial, ladder[rung]) for trial, rung in self._rung.items())
 
     # Asking and telling
 
@@ -304,7 +303,7 @@ class Search:
         """Put the trial in the queue, to be trained to a rung, unless it was there in an earlier run."""
         if self._on_record(question, rung) is None:
             trial = self._by_question[question]
-            self._rung[trial.id] = self._pending[trial.id] = rung
+            self._rung[trial.id] = rung
             self._execution.add(self._store.trial(self._study, trial.number) if rung else trial)
 
     def _job_to_rung(self, trial: Trial, checkpoint: bytes | None, seconds: float) -> Job:
@@ -339,7 +338,7 @@ class Search:
 
     def _settled(self, trial: Trial, measurements: Sequence[Measurement] | None, reason: str | None) -> None:
         values = None if measurements is None else self._objective_values(trial.id, measurements)
-        rung = self._pending.pop(trial.id)
+        rung = self._rung.pop(trial.id)
         self._steps_done += self._halving.cost(rung)
         self._values[self._question_of[trial.id], rung] = (values,)
         if self._observer is None:

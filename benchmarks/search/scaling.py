@@ -86,8 +86,10 @@ def warm_up(pool: Workers[Any, Any], workers: int) -> None:
             pool.start(key, SECONDS)
         while begun:
             for key, event in pool.events(1.0):
-                seen |= {event} if isinstance(event, int) else set()
-                begun -= {key} if isinstance(event, Ended) else set()
+                if isinstance(event, int):
+                    seen.add(event)
+                elif isinstance(event, Ended):
+                    begun.remove(key)
 
 
 def job(trial: Trial | None, checkpoint: bytes | None, seconds: float) -> Job:

@@ -995,9 +995,8 @@ def test_writing_a_trial_stays_under_five_milliseconds(file):
         study = new_study(store)
         fill(store, study, 2000)
         best = inf
-        for first in range(
-            0, 240, 60
-        ):  # other programs make the processor slower, for seconds, and none faster
+        # Other programs make the processor slower, for seconds, and none faster.
+        for first in range(0, 240, 60):
             times = [
                 seconds(lambda n=n: finish(store, new_trial(store, study, n).id))
                 for n in range(first, first + 60)
