@@ -8,6 +8,7 @@ a power cut may take the last ones (synchronous=NORMAL), never the database.
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -189,6 +190,22 @@ class Store:
         Raises: StoreError: if there is no such study.
         """
         self._change_study(study_id, "configuration", {"config": encode(config)})
+
+    def add_data(self, study_id: int, data: Mapping[str, Any]) -> Study:
+        """Puts values into the study's ``data``, in place of those of the same names; the study with them.
+
+        Raises: StoreError: if there is no such study.
+        """
+        with self._write("add to the study's data") as connection:
+            row = connection.execute(
+                select(StudyRow.name, StudyRow.data).where(StudyRow.id == study_id)
+            ).first()
+            if row is None:
+                raise StoreError(f"{self.place}: no study has id {study_id}")
+            merged = json.loads(row.data) | dict(data)
+            connection.execute(update(StudyRow).where(StudyRow.id == study_id).values(data=encode(merged)))
+            rows.count_write(connection, study_id)
+        return self.study(row.name)
 
     def _change_study(self, study_id: int, what: str, values: Mapping[str, Any]) -> None:
         with self._write(f"set the study's {what}") as connection:

@@ -9,7 +9,7 @@ from types import FrameType
 
 from rich.console import Console
 
-from evaluators.trial import evaluate
+from evaluators.timing import work
 from results.durations import seconds
 from search.ray_workers import MEBIBYTE, Resources, Workers
 from search.setup import Bench
@@ -21,7 +21,7 @@ def workers(bench: Bench, console: Console) -> Iterator[Workers]:
     section = bench.config.workers
     console.print("Starting Ray ...", style="dim")
     pool = Workers(
-        evaluate,
+        work,
         bench.data,
         Resources(section.cpus, section.gpus, section.number),
         address=section.ray_address,

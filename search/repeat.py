@@ -24,11 +24,12 @@ TIMES = 3  # where neither the command nor the study says
 def repeat_front(opened: Opened, times: int) -> None:
     """Train the front's members that the search trained until each has ``times`` trainings.
 
-    What is on record isn't made again. The search's limits don't bound it, but it counts in what the study spent.
+    What is on record isn't made again. Of the search's limits only the command's time bounds it, but it counts in what
+    the study spent.
 
     Raises: InterruptedStage: on Ctrl-C; what was cut off goes on from its last rung when asked for again.
     """
-    stages, done = Stages(opened), set[int]()
+    stages, done = Stages(opened, keep_time=True), set[int]()
     while True:
         members = _searched(opened)
         if times < 2 or {trial.id for trial in members} <= done:

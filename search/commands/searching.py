@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from time import monotonic
 from typing import Annotated, Any
 
 import typer
@@ -274,6 +275,7 @@ def search(
 
     Ends with the front, front.png, a side-by-side picture and the winner as a checked ONNX file.
     """
+    started = monotonic()  # before anything is imported: a time limit counts from here
     from search.config import load, settings
     from search.run import run_search
 
@@ -334,6 +336,7 @@ def search(
         stem=config.stem if config else None,
         console=console(),
         finish=not no_finish,
+        started=started,
     )
 
 
@@ -398,6 +401,7 @@ def run(
 
     Ends with one front over all stages, its pictures, and the winner as a checked ONNX file with its lineage.
     """
+    started = monotonic()
     from search.config import load, settings
     from search.pipeline import run_pipeline
 
@@ -408,6 +412,7 @@ def run(
         resume=resume,
         stem=config.stem if config else None,
         console=console(),
+        started=started,
     )
 
 
