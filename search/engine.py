@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from evaluators.trial import Job
 from results.repeats import is_repeat
-from results.schema import Trial
+from results.schema import Stop, Trial
 from results.store import Store, StoreError
 from search.asktell import Answer, AskTell, Promotion, Told
+from search.ending import state_after
 from search.execution import Execution, Observer, cost_measurements
 from search.inheritance import heir
 from search.pool import Pool
@@ -23,8 +24,6 @@ from search.strategies import ReplayError
 from spaces.measurement import Measurement
 from spaces.objectives import Objective
 from spaces.task import Task
-
-Stop = Literal["trials", "steps", "time", "worker_hours", "interrupted", "exhausted"]
 
 UNLIMITED = 1_000_000_000  # trials, where only the time is limited
 # That a slow strategy may keep the driver from its workers, and Ctrl-C from the driver.
@@ -132,14 +131,13 @@ class Search:
         if self._limits.seconds is not None:
             self._deadline = time.monotonic() + self._limits.seconds
         self._store.set_study_state(self._study, "running")
-        done = False
+        reason: Stop | None = None
         try:
             reason = self._loop()
-            done = reason in ("trials", "steps", "exhausted")
             return reason
         finally:
             self._execution.close()
-            self._store.set_study_state(self._study, "complete" if done else "paused")
+            self._store.set_study_state(self._study, state_after(reason, self.tally), reason)
 
     def _loop(self) -> Stop:
         while True:
