@@ -29,6 +29,7 @@ from results.schema import (
     AskRow,
     Rung,
     Stage,
+    Stop,
     Study,
     StudyRow,
     StudyState,
@@ -176,13 +177,16 @@ class Store:
             raise StoreError(f"{self.place}: no study has id {study_id}")
         return found
 
-    def set_study_state(self, study_id: int, state: StudyState) -> None:
+    def set_study_state(self, study_id: int, state: StudyState, stop: Stop | None = None) -> None:
         """Any state may follow any other; ``finished_at`` is kept for complete and failed only.
+
+        Args:
+            stop: Why its run ended.
 
         Raises: StoreError: if there is no such study.
         """
         finished = now() if state in ("complete", "failed") else None
-        self._change_study(study_id, "state", {"state": state, "finished_at": finished})
+        self._change_study(study_id, "state", {"state": state, "finished_at": finished, "stop": stop})
 
     def set_config(self, study_id: int, config: Any) -> None:
         """Replaces the recorded configuration, when a study is resumed with other limits or workers.

@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any
 
 from evaluators.trial import Job
 from results.repeats import is_repeat
-from results.schema import Trial
+from results.schema import Stop, Trial
 from results.store import Store, StoreError
 from search.asktell import Answer, AskTell, Promotion, Told
+from search.ending import state_after
 from search.execution import Execution, Observer, Running, cost_measurements
 from search.inheritance import heir
 from search.pace import Clock, Pace, PaceMeter
@@ -30,8 +31,6 @@ from spaces.cost import Cost
 from spaces.measurement import Measurement
 from spaces.objectives import Objective
 from spaces.task import Task
-
-Stop = Literal["trials", "steps", "time", "worker_hours", "interrupted", "exhausted"]
 
 UNLIMITED = 1_000_000_000  # trials, where only the time is limited
 # That a slow strategy may keep the driver from its workers, and Ctrl-C from the driver.
@@ -167,14 +166,13 @@ class Search:
         if self._limits.seconds is not None or self._limits.worker_hours is not None:
             self._schedule = self._new_schedule()
         self._store.set_study_state(self._study, "running")
-        done = False
+        reason: Stop | None = None
         try:
             reason = self._loop()
-            done = reason in ("trials", "steps", "exhausted")
             return reason
         finally:
             self._execution.close()
-            self._store.set_study_state(self._study, "complete" if done else "paused")
+            self._store.set_study_state(self._study, state_after(reason, self.tally), reason)
 
     def _new_schedule(self) -> Schedule:
         hours = self._limits.worker_hours

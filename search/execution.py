@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from evaluators.trial import Advanced, Failed, Finished, Job, Paused, RungReached
 from results.schema import Artifact, Trial
 from results.store import Store
-from search.inheritance import start_path
+from search.inheritance import checkpoint_path, start_path
 from search.pace import Clock
 from search.pool import Ended, Lost, Pool, Raised, Taken
 from spaces.cost import CONVENTIONS, Cost
@@ -286,7 +286,7 @@ class Execution:
         return None, 0.0, 0
 
     def _checkpoint_path(self, trial: Trial, step: int) -> Path:
-        return self._folder / "checkpoints" / f"{trial.number:05d}-{step}.pt"
+        return checkpoint_path(self._folder, trial.number, step)
 
     def _drop_checkpoints(self, trial: Trial, *, but: Path | None = None) -> None:
         for path in (self._folder / "checkpoints").glob(f"{trial.number:05d}-*"):

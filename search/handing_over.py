@@ -13,6 +13,7 @@ from results.figures import save_front_figure
 from results.handover import export_trial
 from results.overview import Overview, overview
 from results.pictures import save_comparison
+from results.preliminary import preliminary
 from results.schema import Trial
 from results.tables import front_table
 from search.studies import Opened
@@ -21,11 +22,15 @@ from spaces.parts import Network
 
 
 def present(opened: Opened, *, hand_over: bool) -> Overview:
-    """Print the front; score it on the test images and hand over the winner, if asked to."""
+    """Print the front; score it on the test images and hand over the winner, if asked to.
+
+    Where no network is trained to the end, the preliminary front, and what gives a front.
+    """
     store, name, console = opened.store, opened.study.name, opened.console
     found = overview(store, name)
     if not hand_over or not found.front.members:
-        console.print(front_table(found))
+        early = None if found.front.members else preliminary(store, found)
+        console.print(front_table(found, early))
         return found
     score_on_test(opened, found.members)
     found = overview(store, name)

@@ -16,7 +16,7 @@ from evaluators.recipe import Recipe
 from results.front import Point, front_of
 from results.overview import Overview, cost_key, floor_of, limits_of, objectives_of, overview
 from results.repeats import averaged
-from results.schema import Stage, StudyState, Trial
+from results.schema import Stage, Stop, Study, StudyState, Trial
 from search.config import ConfigError, SearchConfig, resolve
 from search.handing_over import present
 from search.int8 import export_int8
@@ -31,6 +31,19 @@ from search.teachers import Teacher, find_teacher, trial_teacher
 from search.time_plan import ladder_of
 from spaces.objectives import QUALITIES
 from spaces.registry import UnknownNameError
+
+
+class CutOffSearch(Exception):  # noqa: N818 - no error: its limits were too low
+    """A search that ended before any network was trained to the end: nothing can be built upon it.
+
+    Attributes:
+        state, stop: Of its study, as the search left it.
+    """
+
+    def __init__(self, study: Study):
+        super().__init__(study.name)
+        self.state, self.stop = study.state, study.stop
+
 
 LATER: tuple[Stage, ...] = ("prune", "finetune", "distil")
 
@@ -73,15 +86,22 @@ def run_pipeline(
         check_stages(opened.bench.config)  # a resumed one is another
         introduce(opened)
         name = opened.study.name
-        state: StudyState = "paused"
+        ended: tuple[StudyState, Stop | None] = ("paused", None)
+        unfinished = ""
         try:
             run_stages(opened)
-            state = "complete"
+            ended = ("complete", None)
         except InterruptedStage:
-            opened.tell(f"Interrupted; go on with: pixelfront run --study {name} --resume")
-            return overview(opened.store, name)
+            ended = ("paused", "interrupted")
+            unfinished = "Interrupted; go on with"
+        except CutOffSearch as cut:
+            ended = (cut.state, cut.stop)
+            unfinished = "No front to build upon; once there is one, go on with"
         finally:
-            opened.store.set_study_state(opened.study.id, state)
+            opened.store.set_study_state(opened.study.id, *ended)
+        if unfinished:
+            opened.tell(f"{unfinished}: pixelfront run --study {name} --resume")
+            return present(opened, hand_over=False)
         found = present(opened, hand_over=True)
         if opened.bench.config.export.int8:
             _write_int8(opened, found)
@@ -137,7 +157,7 @@ def _later(config: SearchConfig) -> float:
 def run_stages(opened: Opened) -> None:
     """All trainings and prunings of the study that aren't on record yet.
 
-    Raises: InterruptedStage: on Ctrl-C.
+    Raises: InterruptedStage: on Ctrl-C. CutOffSearch: if the search ended without a front.
     """
     stages, config = Stages(opened, keep_time=True), opened.bench.config
     # What can't be used is told of before the search.
@@ -147,8 +167,11 @@ def run_stages(opened: Opened) -> None:
         stages.publish(config.start.baseline, config.start.weights)
     # A search that was ended by its time isn't taken up again once it was built upon.
     elif not opened.store.trials(opened.study.id, stages=LATER):
-        if search(opened) == "interrupted":
+        stop = search(opened)
+        if stop == "interrupted":
             raise InterruptedStage
+        if not overview(opened.store, opened.study.name).front.members:
+            raise CutOffSearch(opened.store.study(opened.study.name))
         repeat_front(opened, config.repeats)
     members = choose_members(opened, config.prune.members)
     wanted = _ladder(stages, members)

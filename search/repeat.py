@@ -12,7 +12,7 @@ from rich.console import Console
 
 from results.figures import save_front_figure
 from results.overview import as_json, overview
-from results.schema import StudyState, Trial
+from results.schema import Stop, StudyState, Trial
 from results.tables import front_table
 from search.config import ConfigError
 from search.stages import InterruptedStage, Stages, check_repeatable
@@ -52,12 +52,12 @@ def _repeat(opened: Opened, stages: Stages, numbers: Sequence[int], times: int) 
         style="dim",
     )
     store.set_study_state(study.id, "running")
-    state: StudyState = "paused"
+    ended: tuple[StudyState, Stop | None] = ("paused", "interrupted")
     try:
         stages.repeat([store.trial(study.id, number) for number in numbers], times)
-        state = study.state
+        ended = (study.state, study.stop)
     finally:
-        store.set_study_state(study.id, state)
+        store.set_study_state(study.id, *ended)
 
 
 def run_repeat(

@@ -10,10 +10,11 @@ from typing import Any
 from rich.console import Console
 
 from results.overview import Overview, overview
+from results.schema import Stop
 from search.asktell import AskTell, Judge, in_turn
 from search.config import ConfigError, SearchConfig
 from search.driving import stops_on_signal
-from search.engine import UNLIMITED, Limits, Search, Stop
+from search.engine import UNLIMITED, Limits, Search
 from search.halving import Halving
 from search.handing_over import present
 from search.inheritance import Make, inheriting, trained_steps

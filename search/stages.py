@@ -53,6 +53,7 @@ from spaces.task import Task
 BATCHES = 8  # of training patches, for criteria that need data
 CACHE_BYTES = 2**30  # teachers' outputs for whole training images are kept unless they take more
 OPEN = ("waiting", "running")
+UNFINISHED = (*OPEN, "paused")
 
 MakeJob = Callable[[Trial, bytes | None, float], Job]
 """The job of a trial, from its checkpoint and the seconds spent before it."""
@@ -293,6 +294,33 @@ class Stages:
         make = inheriting(self._bench.job, self._store, self._study.id, self.opened.folder, ())
         return make(trial, checkpoint, seconds)
 
+    def finish(self, trials: Sequence[Trial], *, seconds: float | None = None) -> list[Trial]:
+        """Train unfinished trials of the search to their end, from their last rungs, as the search would have.
+
+        Args:
+            seconds: After which those that still run are cut off; they go on from their last rung another time.
+
+        Returns: The trials, in whatever state they are then.
+        Raises: InterruptedStage: on Ctrl-C.
+        """
+        unfinished = [self._rested(trial) for trial in trials if trial.state in UNFINISHED]
+        if unfinished:
+            make: MakeJob = self._bench.job
+            config = self._bench.config
+            if config.inherit:  # a resumed search may start others from what is kept
+                make = inheriting(make, self._store, self._study.id, self.opened.folder, config.ladder)
+            if not self._finish(unfinished, make, seconds=seconds) and self._interrupted:
+                raise InterruptedStage
+        return [self._again(trial) for trial in trials]
+
+    def _rested(self, trial: Trial) -> Trial:
+        """The trial; one of a ladder whose driver was killed rests at its last rung, if it has one."""
+        ladder = self._bench.config.eta is not None
+        if ladder and trial.state == "running" and self._store.rungs(self._study.id, trial_id=trial.id):
+            self._store.pause_trial(trial.id)
+            return self._again(trial)
+        return trial
+
     def _add_repeat(self, trial: Trial, origin: Mapping[str, Any]) -> Trial:
         architecture = _architecture(trial)
         return self._store.add_trial(
@@ -373,8 +401,9 @@ class Stages:
     def _weights(self, trial: Trial) -> bytes:
         return weights_path(self._store, trial, folder=self.opened.folder).read_bytes()
 
-    def _finish(self, trials: Sequence[Trial], job: MakeJob) -> bool:
-        """Run the trials to their end; False if it was interrupted before."""
+    def _finish(self, trials: Sequence[Trial], job: MakeJob, *, seconds: float | None = None) -> bool:
+        """Run the trials to their end; False if it was interrupted, or the seconds were over, before."""
+        deadline = inf if seconds is None else time.monotonic() + seconds
 
         def settled(trial: Trial, found: Sequence[Measurement] | None, reason: str | None) -> None:
             quality = None if found is None else value(found, *self._bench.objective)
@@ -400,7 +429,11 @@ class Stages:
         for trial in done:
             progress.adopted((self.quality(trial), self.gmacs(trial)))
         with stops_on_signal(self._interrupt, self.opened.console), progress:
-            ended = execution.finish(trials, progress, lambda: self._interrupted or time_left.over)
+            ended = execution.finish(
+                trials,
+                progress,
+                lambda: self._interrupted or time_left.over or time.monotonic() >= deadline,
+            )
         if not self._interrupted and time_left.over:
             self.opened.tell(
                 "note: the time is over: what wasn't finished waits for a resume", style="yellow"

@@ -51,6 +51,7 @@ from search.commands.options import (
     Widths,
     app,
     console,
+    end_with,
     given,
     place_of,
     where_it_runs,
@@ -328,7 +329,7 @@ def search(
         "logging.to": log,
         **where_it_runs(workers, cpus, gpus, threads, device, ray_address),
     }
-    run_search(
+    found = run_search(
         load(config, flags | settings(set_ or ())),
         place=place_of(runs, db),
         study=study,
@@ -338,6 +339,63 @@ def search(
         finish=not no_finish,
         started=started,
     )
+    end_with(found, interrupted=found.study.stop == "interrupted")
+
+
+@app.command(rich_help_panel="Find")
+def finish(
+    study: StudyName,
+    time: Annotated[
+        str | None,
+        typer.Option(
+            help="Wall time, e.g. 90s, 6m: begins none that it isn't enough for, by the seconds a step on record "
+            "[default: as long as it takes].",
+            rich_help_panel=BUDGET,
+        ),
+    ] = None,
+    trials: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,...", help="These unfinished trials instead [default: the preliminary front's]."
+        ),
+    ] = None,
+    workers: NumberOfWorkers = None,
+    cpus: Cpus = None,
+    gpus: Gpus = None,
+    threads: Threads = None,
+    device: Device = None,
+    ray_address: RayAddress = None,
+    set_: Settings = None,
+    runs: Runs = RUNS,
+    db: Db = None,
+) -> None:
+    """Train the best networks of a search that was cut off or too short to their end, and hand over the winner.
+
+    They go on from where they paused, the best first. Interrupted, the same command goes on; so does `search --resume`.
+    """
+    from search.config import settings
+    from search.finish import run_finish
+
+    found = run_finish(
+        study,
+        _numbers(trials),
+        time=time,
+        place=place_of(runs, db),
+        said=given(where_it_runs(workers, cpus, gpus, threads, device, ray_address) | settings(set_ or ())),
+        console=console(),
+    )
+    end_with(found)
+
+
+def _numbers(text: str | None) -> list[int]:
+    """Trials' numbers in ``3,7``.
+
+    Raises: ValueError: for anything else.
+    """
+    parts = [] if text is None else text.split(",")
+    if not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
+        raise ValueError(f"--trials: expected numbers of trials like 3,7, got '{text}'")
+    return [int(part) for part in parts]
 
 
 @app.command(rich_help_panel="Find")
@@ -405,7 +463,7 @@ def run(
     from search.config import load, settings
     from search.pipeline import run_pipeline
 
-    run_pipeline(
+    found = run_pipeline(
         load(config, {"workers.number": workers, "logging.to": log} | settings(set_ or ())),
         place=place_of(runs, db),
         study=study,
@@ -414,6 +472,7 @@ def run(
         console=console(),
         started=started,
     )
+    end_with(found, interrupted=found.study.stop == "interrupted")
 
 
 @app.command(rich_help_panel="Find")
