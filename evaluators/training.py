@@ -165,6 +165,9 @@ class Training:
             ours: list[Tensor] = list(self.average.parameters())
             theirs: list[Tensor] = list(self.network.parameters())
             torch._foreach_lerp_(ours, theirs, 1 - decay)
+            # Running statistics are averages already, and counts can't be averaged.
+            for mine, current in zip(self.average.buffers(), self.network.buffers(), strict=True):
+                mine.copy_(current)
         self._take_form()
         return loss.detach()
 
