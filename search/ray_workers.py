@@ -61,7 +61,9 @@ LOOKS = 3  # at who has more to say: a last rung, the result and the end come at
 ENDING_S = 2.0
 FIRST_GPUS = "PIXELFRONT_GPUS"  # those that a worker process was given first: CUDA stays on them
 # Of a Ray on this machine: where other work starves it, a late answer isn't a dead node, whose objects are lost.
-PATIENCE = {"health_check_timeout_ms": 60_000, "health_check_failure_threshold": 20}
+# And its workers aren't to yield to everything else, as they do by Ray's default (niceness 15): beside one busy process
+# they would get a thirtieth of a processor.
+PATIENCE = {"health_check_timeout_ms": 60_000, "health_check_failure_threshold": 20, "worker_niceness": 0}
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))  # and no settings
 HTTP2_SETTINGS = 4  # the type of the frame that every HTTP/2 server, and so gRPC, answers with
 
@@ -158,7 +160,9 @@ class Workers(Generic[JobT, DataT]):
     def _connect(self, resources: Resources, address: str | None, object_store_bytes: int) -> None:
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if address in (None, "local"):
-            cpus = None if resources.workers is None else max(1, ceil(resources.workers * resources.cpus))
+            cpus = _allowed_cpus()
+            if resources.workers is not None:
+                cpus = max(1, ceil(resources.workers * resources.cpus))
             _start_local(
                 self._tell,
                 address="local",  # whatever RAY_ADDRESS says
@@ -358,6 +362,14 @@ class Workers(Generic[JobT, DataT]):
                 for stream in self._ready(until - time.monotonic()):
                     if isinstance(self._next(stream), Ended | Raised | Lost):
                         self._drop(stream)
+
+
+def _allowed_cpus() -> int | None:
+    """The number of processors that this process may run on; None where that is all, and Ray counts by itself."""
+    if not hasattr(os, "sched_getaffinity"):
+        return None
+    allowed = len(os.sched_getaffinity(0))
+    return allowed if allowed < (os.cpu_count() or allowed) else None
 
 
 @ray.remote(num_returns="streaming", max_retries=0)

@@ -404,8 +404,13 @@ def introduce(opened: Opened) -> None:
         f"train on {len(data.train)} images of {escape(data.train.name)}, score on {len(data.validation)} of "
         f"{escape(data.validation.name)}: {bench.objective[0]} of {bench.task.baseline_name} {bench.trivial:.3f} dB"
     )
-    if opened.plan is not None:
+    if opened.plan is not None and opened.measured is not None:
         opened.tell(f"plan: {opened.plan}")
+        up = opened.measured.up_s
+        opened.tell(
+            f"a worker was up after {up:.1f} s, its peak memory {opened.measured.memory_bytes / 2**20:.0f} MiB",
+            style="dim",
+        )
     for note in bench.notes:
         console.print(f"note: {escape(note)}", style="dim")
     console.print(f"store {escape(opened.place.db)}, files in {escape(str(opened.folder))}", style="dim")

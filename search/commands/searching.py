@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from time import monotonic
 from typing import Annotated, Any
@@ -56,6 +58,53 @@ from search.commands.options import (
     place_of,
     where_it_runs,
 )
+
+# Options of `search` by the configuration keys that they set.
+SEARCH_KEYS = {
+    "task": "task",
+    "strategy": "strategy",
+    "seed": "seed",
+    "objective": "objective",
+    "objectives": "objectives",
+    "latency_on": "latency_on",
+    "max_gmacs": "max_gmacs",
+    "gmacs": "gmacs",
+    "convention": "convention",
+    "trials": "trials",
+    "time": "time",
+    "train_steps": "train_steps",
+    "worker_hours": "worker_hours",
+    "window": "window",
+    "eta": "eta",
+    "inherit": "inherit",
+    "repeats": "repeats",
+    "first": "first",
+    "filter": "filter_",
+    "supernet": "supernet",
+    "warm_start": "warm_start",
+    "space.name": "space",
+    "space.blocks": "blocks",
+    "space.widths": "widths",
+    "space.depths": "depths",
+    "space.upsamplers": "upsamplers",
+    "data.train": "data",
+    "data.train_inputs": "data_lr",
+    "data.validation": "val",
+    "data.validation_inputs": "val_lr",
+    "data.test": "test",
+    "data.test_inputs": "test_lr",
+    "data.skip_bad_images": "skip_bad_images",
+    "data.allow_near_duplicates": "allow_near_duplicates",
+    "training.steps": "steps",
+    "training.batch": "batch",
+    "training.patch": "patch",
+    "training.learning_rate": "lr",
+    "training.rungs": "rungs",
+    "training.precision": "precision",
+    "workers.retries": "retries",
+    "workers.hung_after": "hung_after",
+    "logging.to": "log",
+}
 
 
 @app.command(rich_help_panel="Find")
@@ -276,61 +325,12 @@ def search(
 
     Ends with the front, front.png, a side-by-side picture and the winner as a checked ONNX file.
     """
-    started = monotonic()  # before anything is imported: a time limit counts from here
-    from search.config import load, settings
+    options, started = locals(), monotonic()  # before anything is imported: a time limit counts from here
+    from search.config import load
     from search.run import run_search
 
-    flags: dict[str, Any] = {
-        "task": task,
-        "strategy": strategy,
-        "seed": seed,
-        "objective": objective,
-        "objectives": objectives,
-        "limits": limit or None,
-        "latency_on": latency_on,
-        "max_gmacs": max_gmacs,
-        "gmacs": gmacs,
-        "convention": convention,
-        "trials": trials,
-        "time": time,
-        "train_steps": train_steps,
-        "worker_hours": worker_hours,
-        "window": window,
-        "eta": eta,
-        "inherit": inherit,
-        "repeats": repeats,
-        "ordered": None if async_ is None else not async_,
-        "first": first,
-        "filter": filter_,
-        "supernet": supernet,
-        "warm_start": warm_start,
-        "space.name": space,
-        "space.blocks": blocks,
-        "space.widths": widths,
-        "space.depths": depths,
-        "space.upsamplers": upsamplers,
-        "space.per_position": None if same_block is None else not same_block,
-        "data.train": data,
-        "data.train_inputs": data_lr,
-        "data.validation": val,
-        "data.validation_inputs": val_lr,
-        "data.test": test,
-        "data.test_inputs": test_lr,
-        "data.skip_bad_images": skip_bad_images,
-        "data.allow_near_duplicates": allow_near_duplicates,
-        "training.steps": steps,
-        "training.batch": batch,
-        "training.patch": patch,
-        "training.learning_rate": lr,
-        "training.rungs": rungs,
-        "training.precision": precision,
-        "workers.retries": retries,
-        "workers.hung_after": hung_after,
-        "logging.to": log,
-        **where_it_runs(workers, cpus, gpus, threads, device, ray_address),
-    }
     found = run_search(
-        load(config, flags | settings(set_ or ())),
+        load(config, _search_keys(options)),
         place=place_of(runs, db),
         study=study,
         resume=resume,
@@ -396,6 +396,54 @@ def _numbers(text: str | None) -> list[int]:
     if not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
         raise ValueError(f"--trials: expected numbers of trials like 3,7, got '{text}'")
     return [int(part) for part in parts]
+
+
+def _search_keys(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Configuration keys from the options of ``search``; None for those that weren't given."""
+    from search.config import settings
+
+    said = {key: options.get(name) for key, name in SEARCH_KEYS.items()}
+    said["limits"] = options["limit"] or None
+    said["ordered"] = None if options["async_"] is None else not options["async_"]
+    said["space.per_position"] = None if options["same_block"] is None else not options["same_block"]
+    names = ("workers", "cpus", "gpus", "threads", "device", "ray_address")
+    said |= where_it_runs(**{name: options[name] for name in names})
+    return said | settings(options["set_"] or ())
+
+
+def plan(**options: Any) -> None:
+    """Say what a search or run would do in its time: pace, memory, how many networks, when the first front is due.
+
+    Takes the options of `search`, or a TOML file. Trains nothing beyond a few timed steps, and records nothing.
+    """
+    from search.config import load
+    from search.plan import run_plan
+
+    file, as_json = options.pop("file"), options.pop("json")
+    run_plan(
+        load(file or options["config"], _search_keys(options)),
+        console=Console(stderr=True) if as_json else console(),
+        as_json=as_json,
+    )
+
+
+def _as_search(command: Any) -> Any:
+    """The command with the options of ``search`` that say what is trained and where."""
+    left_out = {"study", "resume", "no_finish", "runs", "db", "log"}
+    own = [p for p in signature(search, eval_str=True).parameters.values() if p.name not in left_out]
+    kind = Parameter.POSITIONAL_OR_KEYWORD
+    file = Annotated[Path | None, typer.Argument(metavar="[CONFIG.toml]", help="As for run.")]
+    parameters = [
+        Parameter("file", kind, default=None, annotation=file),
+        *own,
+        Parameter("json", kind, default=False, annotation=Json),
+    ]
+    command.__signature__ = Signature(parameters)
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return command
+
+
+app.command(rich_help_panel="Find")(_as_search(plan))
 
 
 @app.command(rich_help_panel="Find")
