@@ -86,7 +86,9 @@ class Channels:
         shadow = copy.deepcopy(network).to("meta").eval()
         height, width = network.size_requirements.padded(*size)
         flow = ChannelFlow(_tensors(shadow))
-        image = torch.empty(1, channels_in, height, width, device="meta", dtype=next(shadow.parameters()).dtype)
+        image = torch.empty(
+            1, channels_in, height, width, device="meta", dtype=next(shadow.parameters()).dtype
+        )
         hooks = charge_activations(flow, shadow)
         with torch.no_grad(), flow:
             out = shadow(image)
