@@ -1029,7 +1029,7 @@ def test_loading_trials_takes_work_in_proportion_to_their_number(file):
 
 
 def test_opening_a_current_store_looks_at_its_version_only(file, monkeypatch):
-    """Not at the migrations, which takes a hundred times as long."""
+    """The migrations are not loaded."""
     Store.open(file).close()
     monkeypatch.setattr(migrations, "config", lambda *_: pytest.fail("migrations were loaded"))
     with Store.open(file) as store:
