@@ -70,4 +70,5 @@ def database_work(store: Store) -> Iterator[DatabaseWork]:
         event.remove(engine, "before_cursor_execute", before)
         event.remove(engine, "commit", committed)
         with engine.connect() as connection:
-            connection.connection.dbapi_connection.set_progress_handler(None, 0)
+            driver: Any = connection.connection.dbapi_connection
+            driver.set_progress_handler(None, 0)

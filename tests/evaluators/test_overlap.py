@@ -154,9 +154,14 @@ def test_each_image_is_made_small_once(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (1100, 16, 16, 3), dtype=np.uint8)
     images = tuple(Image(str(i), picture) for i, picture in enumerate(pixels))
-    shrunk = []
+    shrunk: list[int] = []
     shrink = overlap._shrink
-    monkeypatch.setattr(overlap, "_shrink", lambda pixels: (shrunk.append(id(pixels)), shrink(pixels))[1])
+
+    def counted(pixels: np.ndarray) -> np.ndarray:
+        shrunk.append(id(pixels))
+        return shrink(pixels)
+
+    monkeypatch.setattr(overlap, "_shrink", counted)
 
     def work(train: int, held: int) -> int:
         sets = ImageSet("train", images[:train]), ImageSet("held", images[1000 : 1000 + held])

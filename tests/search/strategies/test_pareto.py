@@ -13,6 +13,7 @@ from results.front import hypervolume
 from search.asktell import Answer, AskTell
 from search.strategies import STRATEGIES, pareto
 from search.strategies.pareto import expected_gains
+from search.strategies.surrogate import Surrogate
 from spaces.budget import Budget, Candidate
 from spaces.catalog import named_space
 from spaces.measurement import Direction
@@ -155,7 +156,7 @@ def test_a_question_takes_no_longer_once_hundreds_were_told(monkeypatch: pytest.
     """What grows with the cube of the results is made from at most as many as say enough."""
     rows: list[int] = []
 
-    class Counted(pareto.Surrogate):
+    class Counted(Surrogate):
         def __init__(self, inputs: Any, values: Any, **options: Any):
             rows.append(len(inputs))
             super().__init__(inputs, values, **options)
