@@ -22,7 +22,8 @@ demo: $(INSTALLED)  ## Search, prune, distil; front, pictures and a checked ONNX
 		{ echo "make demo: this run wrote no runs/demo-*/winner.onnx" >&2; exit 1; }
 
 test: $(INSTALLED_DEV)  ## All tests
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m alone
+	$(BIN)/python -m pytest -m "not alone" -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: $(INSTALLED_DEV)  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -134,7 +134,8 @@ def search(
     time: Annotated[
         str | None,
         typer.Option(
-            help="Wall time, e.g. 90s, 6m, 1h30m; whichever limit is first.", rich_help_panel=BUDGET
+            help="Wall time of the whole command, e.g. 90s, 6m, 1h30m: networks train as long as it allows.",
+            rich_help_panel=BUDGET,
         ),
     ] = None,
     train_steps: Annotated[
@@ -258,7 +259,12 @@ def search(
     skip_bad_images: SkipBadImages = None,
     allow_near_duplicates: AllowNearDuplicates = None,
     steps: Annotated[
-        int | None, typer.Option(help="Steps a trial [default: 1000].", rich_help_panel=TRAIN)
+        str | None,
+        typer.Option(
+            metavar="N",
+            help="Training steps of a trial, or auto [default: 1000; within a --time what fits].",
+            rich_help_panel=TRAIN,
+        ),
     ] = None,
     batch: Batch = None,
     patch: Patch = None,
