@@ -393,7 +393,7 @@ def _too_short(stock: Stock, ladder: Ladder, shortest: float, hand_over: float, 
     limit, spent = duration(stock.seconds + stock.elapsed_s), duration(stock.elapsed_s)
     return (
         f"{limit} aren't enough for one training: {ladder.steps} steps of the cheapest network take "
-        f"{duration(shortest)} here ({1 / max(own, 1e-9):.3g} steps a second), {spent} have gone into images and workers, and "
-        f"{duration(hand_over)} are kept for scoring and export. Give --time "
+        f"{duration(shortest)} here ({1 / max(own, 1e-9):.3g} steps a second), {spent} have gone into "
+        f"images and workers, and {duration(hand_over)} are kept for scoring and export. Give --time "
         f"{duration(ceil(needed + stock.elapsed_s))} or more{enough}."
     )
