@@ -252,13 +252,15 @@ class KernelBasisConvolution(MergeableConvolution):
         self.coefficients = equal
 
 
-def plain_convolution(in_channels: int, out_channels: int, kernel: int = 3, *, groups: int = 1) -> nn.Module:
+def plain_convolution(
+    in_channels: int, out_channels: int, kernel: int = 3, *, groups: int = 1, bias: bool = True
+) -> nn.Module:
     """A plain size-keeping convolution.
 
     Raises: ValueError: for an even kernel.
     """
     _check_odd(kernel)
-    return nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, groups=groups)
+    return nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, groups=groups, bias=bias)
 
 
 _CONVOLUTIONS: dict[str, Callable[..., nn.Module]] = {
@@ -270,9 +272,9 @@ CONVOLUTION_NAMES = tuple(_CONVOLUTIONS)
 
 
 def make_convolution(
-    name: str, in_channels: int, out_channels: int, kernel: int = 3, *, groups: int = 1
+    name: str, in_channels: int, out_channels: int, kernel: int = 3, *, groups: int = 1, bias: bool = True
 ) -> nn.Module:
-    """A new size-keeping convolution (N, in_channels, H, W) to (N, out_channels, H, W), with bias.
+    """A new size-keeping convolution (N, in_channels, H, W) to (N, out_channels, H, W).
 
     Args:
         name: One of ``CONVOLUTION_NAMES``; all of one shape cost the same once merged.
@@ -284,7 +286,7 @@ def make_convolution(
     """
     if name not in _CONVOLUTIONS:
         raise UnknownNameError("convolution", name, list(_CONVOLUTIONS))
-    return _CONVOLUTIONS[name](in_channels, out_channels, kernel, groups=groups)
+    return _CONVOLUTIONS[name](in_channels, out_channels, kernel, groups=groups, bias=bias)
 
 
 def merge(module: nn.Module) -> nn.Module:

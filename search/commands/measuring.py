@@ -33,7 +33,9 @@ def profile(
     task: Annotated[
         str | None, typer.Option(help="The task that it is built for [default: the network's own].")
     ] = None,
-    convention: Annotated[str, typer.Option(help="How MACs count: exact, challenge or bias.")] = "exact",
+    convention: Annotated[
+        str, typer.Option(help="How MACs count: exact, challenge, bias or fvcore.")
+    ] = "exact",
     json: Json = False,
 ) -> None:
     """Print the exact cost of an architecture, part by part, without training or allocating it."""
