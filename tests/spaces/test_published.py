@@ -37,6 +37,15 @@ PACK = {
     "span": "SPAN",
     "span-tiny": "SPANtiny",
     "dscf": "DSCF",
+    "spanf": "SPANF",
+    "pds": "PDS",
+    "pkdsr": "PKDSR",
+    "spanv2": "SPANV2",
+    "tsr": "TSR",
+    "tssr": "TSSR",
+    "disp": "DISP",
+    "errn2": "ERRN2",
+    "dipnet-slim": "DIPNet_slim_v2",
 }
 # Parameters, exact GMACs, the challenges' GMACs, millions of activations, convolutions; all of a 256x256 input.
 COSTS = {
