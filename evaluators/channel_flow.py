@@ -345,7 +345,8 @@ def _matmul(flow: ChannelFlow, made: Made, x: Tensor, y: Tensor) -> Found:
     _summed(flow, a.at(-1), b.at(-2))
     rest = [_together(flow, [a, b], size, -axis) for axis, size in _from_last(made[0]) if axis > 2]
     dimensions = (*rest, a.at(-2), b.at(-1))
-    flow.cost("macs", made[0].numel() * y.shape[-2], *dimensions, a.at(-1))
+    if a.activation or b.activation:  # kernels are merged before the network runs
+        flow.cost("macs", made[0].numel() * y.shape[-2], *dimensions, a.at(-1))
     return [dimensions]
 
 

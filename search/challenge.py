@@ -129,7 +129,7 @@ def _figures(member: Member, runtime_ms: float) -> Figures:
             f"--challenge: GMACs are compared at {'x'.join(map(str, task.cost_input))}, {member.name} takes only "
             f"{'x'.join(map(str, counted.input))}"
         )
-    return Figures(runtime_ms, counted.cost.gmacs(), counted.cost.parameters)
+    return Figures(runtime_ms, counted.cost.gmacs("fvcore"), counted.cost.parameters)
 
 
 def _conditions(challenge: Challenge, found: Evaluation) -> Iterator[str]:

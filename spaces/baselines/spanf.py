@@ -24,7 +24,10 @@ RENAMES = (
     (r"^depthwise_conv\.", "upsampler.before.0."),
     (r"^pointwise_conv\.", "upsampler.conv."),
 )
-FIRST_BLOCK = "The original's first block, whose width changes and which has no skip, is the head of three convolutions here."
+FIRST_BLOCK = (
+    "The original's first block, whose width changes and which has no skip, is the head, of three convolutions, "
+    "here."
+)
 
 
 def spanf(tail_width: int) -> Chain:
