@@ -49,7 +49,7 @@ class Challenge:
 
     Attributes:
         baseline: What the organisers compared with.
-        known_as: Its name among our published networks; "" where it isn't one.
+        known_as: Its name among our published networks.
         weights: Of runtime, GMACs and parameters.
         least_psnr: Data set to the PSNR in dB (RGB, border 4) below which networks weren't ranked.
     """

@@ -111,7 +111,7 @@ def evaluate(
     ] = None,
     against: Annotated[
         str | None,
-        typer.Option(metavar="MODEL", help="The score's baseline [default: the challenge's own, if known]."),
+        typer.Option(metavar="MODEL", help="The score's baseline [default: the challenge's own]."),
     ] = None,
     task: Annotated[str | None, typer.Option(help="The task [default: the network's].")] = None,
     data: Annotated[
