@@ -87,7 +87,9 @@ class Channels:
         shadow = copy.deepcopy(network).to("meta").eval()
         height, width = network.size_requirements.padded(*size)
         flow = ChannelFlow(_tensors(shadow))
-        image = torch.empty(1, channels_in, height, width, device="meta")
+        image = torch.empty(
+            1, channels_in, height, width, device="meta", dtype=next(shadow.parameters()).dtype
+        )
         hooks = charge_activations(flow, shadow)
         with torch.no_grad(), flow:
             out = shadow(image)
@@ -248,7 +250,8 @@ class Channels:
             if isinstance(layer, WeightNormConv2d):  # what is left of a direction keeps its length
                 short, whole = (_length(v) for v in (found[f"{path}.weight_v"], layer.weight_v))
                 whole = whole[torch.from_numpy(kept[self._channel[self._numbers[f"{path}.weight_v"][0]]])]
-                found[f"{path}.weight_g"] *= short / whole
+                length = found[f"{path}.weight_g"]
+                found[f"{path}.weight_g"] = (length.double() * short / whole).to(length)
         return found
 
     @torch.no_grad()
@@ -263,7 +266,8 @@ class Channels:
 
 
 def _length(direction: Tensor) -> Tensor:
-    return direction.square().sum((1, 2, 3), keepdim=True).sqrt().clamp_min(1e-12)
+    """In float64: processors add in different orders, and what is stored is rounded once, to the same."""
+    return direction.double().square().sum((1, 2, 3), keepdim=True).sqrt().clamp_min(1e-12)
 
 
 def _tensors(network: nn.Module) -> Mapping[str, Tensor]:

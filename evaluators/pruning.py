@@ -35,7 +35,7 @@ class PruningError(RuntimeError):
 
 @dataclass(frozen=True)
 class PrunedNetwork:
-    """A pruned network, in evaluation mode on the CPU, not trained yet.
+    """A pruned network, in evaluation mode on the CPU and in the original's precision, not trained yet.
 
     Attributes:
         operations: Its cost, at the task's cost input, as the convention counts.
@@ -152,7 +152,7 @@ def _taken(
     before = {name: tuple(t.shape) for name, t in build_on_meta(base, task).items()}
     shapes = tuple(sorted((n, tuple(t.shape)) for n, t in tensors.items() if tuple(t.shape) != before[n]))
     smaller = Pruned(base, shapes) if shapes else base
-    result = build(smaller, task).eval()
+    result = build(smaller, task).eval().to(next(network.parameters()).dtype)
     result.load_state_dict(tensors)
     error = _difference(network, result, channels, kept, task)
     if not error <= MAX_ERROR:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
 from evaluators.distillation import FeatureMatching, Lessons, Teacher, watch
@@ -164,6 +165,9 @@ class Training:
             ours: list[Tensor] = list(self.average.parameters())
             theirs: list[Tensor] = list(self.network.parameters())
             torch._foreach_lerp_(ours, theirs, 1 - decay)
+            # Running statistics are averages already, and counts can't be averaged.
+            for mine, current in zip(self.average.buffers(), self.network.buffers(), strict=True):
+                mine.copy_(current)
         self._take_form()
         return loss.detach()
 
@@ -216,6 +220,12 @@ class Training:
         self._optimizer.load_state_dict(state["optimizer"])
         if self._lessons is not None and self._lessons.matching is not None:
             self._lessons.matching.load_state_dict(state["adapters"])
+
+
+def averaged_weights(checkpoint: bytes) -> bytes:
+    """The averaged weights of a checkpoint as safetensors, in the form that was trained in at its step."""
+    average = torch.load(io.BytesIO(checkpoint), map_location="cpu", weights_only=True)["average"]
+    return save_safetensors({name: tensor.contiguous() for name, tensor in average.items()})
 
 
 def _generator(seed: int) -> torch.Generator:

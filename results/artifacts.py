@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from results.overview import NoResultError
 from results.schema import Artifact, Trial
 from results.store import Store
 
@@ -15,12 +16,12 @@ def weights_path(store: Store, trial: Trial, *, folder: Path = Path()) -> Path:
     Args:
         folder: The study's folder, which recorded paths are relative to, so that it may be moved.
 
-    Raises: ValueError: if it has none, or the file isn't what was recorded.
+    Raises: NoResultError: if it has none. ValueError: if the file isn't what was recorded.
     """
     found = store.artifacts(trial.id, kind="weights")
     if not found:
         reason = f" ({trial.reason})" if trial.reason else ""
-        raise ValueError(f"trial {trial.number} is {trial.state}{reason}: it has no weights")
+        raise NoResultError(f"trial {trial.number} is {trial.state}{reason}: it has no weights")
     return verified(found[-1], folder=folder)
 
 

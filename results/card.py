@@ -61,10 +61,12 @@ def model_card(
     int8: Int8 | None = None,
     *,
     lineage: Sequence[Trial] = (),
+    note: str = "",
 ) -> str:
     """The card of one exported trial.
 
     Args:
+        note: What has to be known first, such as that it isn't trained to the end.
         lineage: From what the study started with to the trial, which alone is assumed otherwise.
         file: Of an INT8 file what is known of the floating-point one: ``sizes`` and ``max_error``.
         measurements: Of the network in floating point.
@@ -80,6 +82,7 @@ def model_card(
         "",
         f"{architecture.label}, for {study.task}. Trial {trial.number} of study `{study.name}`.",
         "",
+        *([f"**{note}**", ""] if note else ()),
         "## Input and output",
         "",
         f"{_taken(study)}; H and W at least {file.minimum_size}{multiple}: "

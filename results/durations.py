@@ -3,6 +3,18 @@
 from __future__ import annotations
 
 import re
+from math import ceil
+
+
+def rounded_up(amount: float) -> str:
+    """Seconds as `seconds` reads them, rounded up to two digits or so: ``40s``, ``3m``, ``1h20m``."""
+    if amount <= 60:
+        return f"{max(10, ceil(amount / 10) * 10)}s"
+    minutes = ceil(amount / 60)
+    if minutes > 60:
+        minutes = ceil(minutes / 10) * 10
+    hours, rest = divmod(minutes, 60)
+    return "".join([f"{hours}h" * (hours > 0), f"{rest}m" * (rest > 0)])
 
 
 def seconds(text: str) -> float:

@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
@@ -123,6 +123,7 @@ def export(
     form: Format,
     *,
     max_error: float = MAX_ERROR,
+    note: str = "",
 ) -> Exported:
     """Write the network as a file, run that file at three sizes, and keep it if it agrees.
 
@@ -131,6 +132,7 @@ def export(
     are merged in them (``spaces.convolutions``). ``safetensors`` holds the weights as trained, which is the form
     that the architecture describes.
     The architecture's JSON is in the file's metadata (not in ``pt2``) and beside it, as ``m.json`` for ``m.onnx``.
+    So is the note, if there is one, as ``note``.
 
     Raises:
         ExportError: if the outputs differ by more than ``max_error``; nothing is left behind then.
@@ -144,7 +146,7 @@ def export(
     sizes = tuple(needs.padded(h * low // MINIMUM_SIZE, w * low // MINIMUM_SIZE) for h, w in CHECK_SIZES)
     written = network if form == "safetensors" else cast(Network, merge(copy.deepcopy(network)))
     try:
-        run = _WRITERS[form](written, architecture, task, partial, low)
+        run = _WRITERS[form](written, architecture, task, partial, low, {"note": note} if note else {})
         with torch.inference_mode():
             # numpy's max keeps a NaN, Python's may lose it.
             worst = float(np.max([_difference(network, run, task, size) for size in sizes]))
@@ -218,7 +220,9 @@ def _dynamic(task: Task, low: int, multiple_of: int) -> tuple[Tensor, tuple[dict
     return example, (free,)
 
 
-def _write_onnx(network: Network, architecture: Architecture, task: Task, path: Path, low: int) -> Run:
+def _write_onnx(
+    network: Network, architecture: Architecture, task: Task, path: Path, low: int, more: Mapping[str, str]
+) -> Run:
     import onnxruntime
 
     example, shapes = _dynamic(task, low, network.size_requirements.multiple_of)
@@ -234,14 +238,16 @@ def _write_onnx(network: Network, architecture: Architecture, task: Task, path: 
             external_data=False,
             verbose=False,
         )
-    _tidy(path, architecture, task, SizeRequirements(low, network.size_requirements.multiple_of))
+    _tidy(path, architecture, task, SizeRequirements(low, network.size_requirements.multiple_of), more)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
     return lambda image: torch.from_numpy(np.asarray(session.run(None, {"image": image.numpy()})[0]))
 
 
-def _tidy(path: Path, architecture: Architecture, task: Task, sizes: SizeRequirements) -> None:
+def _tidy(
+    path: Path, architecture: Architecture, task: Task, sizes: SizeRequirements, more: Mapping[str, str]
+) -> None:
     """Drop the exporter's notes on every node (source lines, local paths); say what the network is."""
     model = onnx.load(path)
     for node in model.graph.node:
@@ -255,12 +261,15 @@ def _tidy(path: Path, architecture: Architecture, task: Task, sizes: SizeRequire
         "scale": str(task.scale),
         "minimum_size": str(sizes.minimum),
         "multiple_of": str(sizes.multiple_of),
+        **more,
     }
     onnx.helper.set_model_props(model, notes)
     onnx.save(model, path)
 
 
-def _write_pt2(network: Network, architecture: Architecture, task: Task, path: Path, low: int) -> Run:
+def _write_pt2(
+    network: Network, architecture: Architecture, task: Task, path: Path, low: int, more: Mapping[str, str]
+) -> Run:
     example, shapes = _dynamic(task, low, network.size_requirements.multiple_of)
     program = torch.export.export(network, (example,), dynamic_shapes=shapes)
     with open(path, "wb") as file:
@@ -270,11 +279,13 @@ def _write_pt2(network: Network, architecture: Architecture, task: Task, path: P
     return lambda image: module(image)
 
 
-def _write_safetensors(network: Network, architecture: Architecture, task: Task, path: Path, low: int) -> Run:
+def _write_safetensors(
+    network: Network, architecture: Architecture, task: Task, path: Path, low: int, more: Mapping[str, str]
+) -> Run:
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     # Not save_file: it makes a file that only its owner may read, whatever the umask.
     path.write_bytes(
-        _reproducible(save(tensors, {"architecture": architecture.to_json(), "task": task.name}))
+        _reproducible(save(tensors, {"architecture": architecture.to_json(), "task": task.name, **more}))
     )
     again = load_network(architecture, task, path)
     return lambda image: again(image)

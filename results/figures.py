@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from results.overview import GIGA, Overview
 from results.plots import plot_curves, plot_front
+from results.preliminary import Preliminary
 from results.schema import Rung, Study, Trial
 from spaces.architecture import Architecture
 
@@ -32,6 +34,13 @@ def save_front_figure(found: Overview, path: Path) -> Path:
         parents={trial.id: trial.parent_id for trial in shown if trial.parent_id is not None},
         intervals=_intervals(found),
     )
+
+
+def save_preliminary_figure(early: Preliminary, path: Path) -> Path:
+    """The preliminary front as a picture: all that were scored at its rung, which the title says."""
+    found = early.overview
+    study = replace(found.study, name=f"{found.study.name}, preliminary, {early.text}")
+    return save_front_figure(replace(found, study=study), path)
 
 
 def _intervals(found: Overview) -> dict[int, tuple[float, float]]:

@@ -12,7 +12,7 @@ from typing import Any
 from results.front import Candidate, Front, Point, Reference, filled_corner, front_of
 from results.history import POINTS, hypervolume_history, sampled_history
 from results.repeats import Comparison, averaged, compare, trainings
-from results.schema import Study, Trial
+from results.schema import Stop, Study, Trial
 from results.store import Store
 from spaces.architecture import Architecture
 from spaces.measurement import Measurement
@@ -20,6 +20,10 @@ from spaces.objectives import COSTS, DEFAULT, Limit, Objective
 
 GIGA = 1e9
 COLUMNS = ("psnr", *COSTS)  # what every row has
+
+
+class NoResultError(ValueError):
+    """The request is all right, but what it asks for isn't there (yet): exit code 1 at the command line."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,7 @@ class Overview:
         """What repeated trainings tell of the front's members, by their numbers; None where no member has any."""
         key = tuple(self.study.data["objective"])
         groups = trainings(self.trials, key)
-        found = {str(member.number): groups[member.id] for member in self.members}
+        found = {str(member.number): groups.get(member.id, (member,)) for member in self.members}
         if all(len(group) == 1 for group in found.values()):
             return None
         qualities = {
@@ -132,16 +136,16 @@ class Overview:
         study with other objectives that which is best in the first of them.
         A band's lower end rules nothing out: what is better and cheaper than asked for is better.
 
-        Raises: ValueError: if no trial is complete, none within the budget, or none reaches the floor.
+        Raises: NoResultError: if no trial is complete, none within the budget, or none reaches the floor.
         """
         name, members = self.study.name, self.front.members
         if not members:
             if self.front.unmet:
                 said = ", ".join(str(limit) for _, limit in self.limits)
-                raise ValueError(
+                raise NoResultError(
                     f"none of the {len(self.front.points)} complete trials of study '{name}' meets {said}"
                 )
-            raise ValueError(f"study '{name}' has no complete trial yet")
+            raise NoResultError(f"study '{name}' has no complete trial yet")
         limit = self.budget[1]
         within = [point for point in members if limit is None or point.cost / GIGA <= limit]
         if not within:
@@ -152,7 +156,9 @@ class Overview:
                     f"the cheapest trial of its front, {members[0].number}, costs {members[0].cost / GIGA:.4g} GMACs: "
                     "prune it"
                 )
-            raise ValueError(f"study '{name}' looks for {goal_text(self.study)}; {why}, or raise the budget")
+            raise NoResultError(
+                f"study '{name}' looks for {goal_text(self.study)}; {why}, or raise the budget"
+            )
         if not self.plain:
             signs = [1.0 if each.direction == "max" else -1.0 for each in self.objectives]
             return self.by_id[
@@ -163,7 +169,7 @@ class Overview:
             return self.by_id[top.id]
         reached = [point for point in within if point.quality >= self.floor[1]]
         if not reached:
-            raise ValueError(
+            raise NoResultError(
                 f"study '{name}' looks for {goal_text(self.study)}; the best reached is {top.quality:.3f} "
                 f"(trial {top.number}): train longer, allow more GMACs, or lower the aim"
             )
@@ -292,6 +298,25 @@ def goal_text(study: Study) -> str:
     return ", ".join(parts) or f"the highest {study.data['objective'][0]}"
 
 
+STOPS: dict[Stop, str] = {
+    "trials": "all trials made",
+    "steps": "step limit",
+    "time": "time limit",
+    "worker_hours": "worker-hour limit",
+    "interrupted": "interrupted",
+    "exhausted": "nothing new to try",
+}
+
+
+def state_text(study: Study, paused: int) -> str:
+    """The study's state; where it rests also why, and how many trials do: ``paused: time limit, 8 paused``."""
+    if study.state != "paused":
+        return study.state
+    why = [] if study.stop is None else [STOPS[study.stop]]
+    why += [f"{paused:,} paused"] if paused else []
+    return ": ".join(["paused", *filter(None, [", ".join(why)])])
+
+
 def baseline_value(study: Study, name: str, protocol: str) -> float:
     """The trivial method's value under a protocol.
 
@@ -312,6 +337,7 @@ def row(found: Overview, point: Point, trial: Trial) -> dict[str, Any]:
     """A front member as a flat record: costs with their input size, quality with its protocol.
 
     ``parent`` is the number of the trial that it was made from. ``training_seconds`` are those of its own stage.
+    ``step`` of ``steps`` were trained in it; both None where it trains nothing (published, pruned).
     ``test_protocol`` is that of the study's metric; other test scores differ from it in the colour that their
     name says. ``test_<metric>_gain`` is over the trivial method on the test images. Of several trainings the quality
     and what the study goes for are their means; the test scores and the time are the first's.
@@ -335,12 +361,22 @@ def row(found: Overview, point: Point, trial: Trial) -> dict[str, Any]:
         "protocol": quality.protocol,
         f"{quality.name}_gain": point.quality - found.baseline[1],
         "training_seconds": trial.seconds,
+        "step": (steps := steps_of(study, trial)),
+        "steps": steps,
+        "complete": True,
     }
     if before := (trial.origin or {}).get("steps_before"):  # it didn't start from random weights
         record["steps_before"] = before
     means = found.distinct[trial.id].measurements
     record |= {each.metric: value(means, *each.key) for each in goals(found)}
     return record | _interval(found, trial, quality.name) | scores_on_test(study, trial)
+
+
+def steps_of(study: Study, trial: Trial) -> int | None:
+    """Training steps of a trial's own stage; None where it trains nothing."""
+    if recipe := (trial.origin or {}).get("recipe"):
+        return sum(int(stage["steps"]) for stage in recipe.get("stage", ()))
+    return int(study.config["training"]["steps"]) if trial.stage == "search" else None
 
 
 def _interval(found: Overview, trial: Trial, name: str) -> dict[str, Any]:
@@ -387,8 +423,12 @@ def rows(found: Overview) -> list[dict[str, Any]]:
     return [row(found, p, t) for p, t in zip(found.front.members, found.members, strict=True)]
 
 
-def as_json(found: Overview) -> str:
-    """The front with everything needed to read it: protocols, reference point, hypervolume, baseline."""
+def as_json(found: Overview, preliminary: Mapping[str, Any] | None = None) -> str:
+    """The front with everything needed to read it: protocols, reference point, hypervolume, baseline.
+
+    Args:
+        preliminary: The record of `results.preliminary.Preliminary`.
+    """
     front = found.front
     reference = front.reference
     record = {
@@ -415,6 +455,7 @@ def as_json(found: Overview) -> str:
         "not_better_than_baseline": front.worthless,
         "best": _best_number(found),
         "front": rows(found),
+        "preliminary": preliminary,
     } | comparison_record(found)
     return json.dumps(record, indent=2)
 

@@ -307,7 +307,8 @@ def _summary(
 ) -> StudySummary:
     per_state = {state: n for (owner, state), n in counts.items() if owner == study.id}
     complete, failed = per_state.get("complete", 0), per_state.get("failed", 0)
-    return StudySummary(study, sum(per_state.values()), complete, failed, tuple(best.get(study.id, ())))
+    found = tuple(best.get(study.id, ()))
+    return StudySummary(study, sum(per_state.values()), complete, failed, found, per_state.get("paused", 0))
 
 
 def to_trial(row: Mapping[Any, Any], measurements: Sequence[Measurement]) -> Trial:

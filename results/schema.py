@@ -31,10 +31,12 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from spaces.measurement import Measurement
 
-SCHEMA_VERSION = "0004"
+SCHEMA_VERSION = "0005"
 """Head of results/migrations/versions. A constant, so that opening a store needs no alembic."""
 
 StudyState = Literal["running", "paused", "complete", "failed"]
+Stop = Literal["trials", "steps", "time", "worker_hours", "interrupted", "exhausted"]
+"""Why a search ended: the limit that was reached, Ctrl-C, or a strategy that has nothing new."""
 TrialState = Literal["waiting", "running", "complete", "failed", "paused"]
 """``paused``: scored at a rung, and not (or not yet) among those that go on from there."""
 Stage = Literal["published", "search", "prune", "finetune", "distil"]
@@ -96,6 +98,7 @@ class StudyRow(Base):
     # With a default of the database's, as all columns that came later: an older pixelfront may be writing while this
     # one upgrades the store.
     revision: Mapped[int] = mapped_column(BigInteger, server_default="1")
+    stop: Mapped[str | None] = mapped_column(String(16))
 
 
 class TrialRow(Base):
@@ -230,6 +233,7 @@ class Study:
 
     Attributes:
         revision: As it was when this was read: how often the study had been written to.
+        stop: Why its last run ended; None while one runs, and where none has said.
     """
 
     id: int
@@ -248,6 +252,7 @@ class Study:
     state: StudyState
     finished_at: datetime | None
     revision: int = field(default=1, compare=False)
+    stop: Stop | None = None
 
 
 @dataclass(frozen=True)
@@ -256,7 +261,7 @@ class StudySummary:
 
     Attributes:
         trials: All trials, in every state and stage.
-        complete, failed: How many of them ended so.
+        complete, failed, paused: How many of them are so.
         best: Per (name, protocol) the best final value among complete trials, sorted by name; published networks
             are what a study starts from, not what came of it.
     """
@@ -266,6 +271,7 @@ class StudySummary:
     complete: int
     failed: int
     best: tuple[Measurement, ...]
+    paused: int = 0
 
 
 @dataclass(frozen=True)
@@ -335,6 +341,11 @@ def turned_away_by(reason: str | None) -> str:
         return "budget"
     named = {"filter": "filter {}", "limit": "limit on {}", "failed": "measuring of {}"}
     return next(named[name].format(said) for name, said in found.groupdict().items() if said)
+
+
+def failure_kind(reason: str | None) -> str:
+    """A failure's reason without its numbers: alike for those that differ in numbers alone."""
+    return re.sub(r"\d+(\.\d+)?", "#", reason or "")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ a power cut may take the last ones (synchronous=NORMAL), never the database.
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ from results.schema import (
     AskRow,
     Rung,
     Stage,
+    Stop,
     Study,
     StudyRow,
     StudyState,
@@ -175,13 +177,16 @@ class Store:
             raise StoreError(f"{self.place}: no study has id {study_id}")
         return found
 
-    def set_study_state(self, study_id: int, state: StudyState) -> None:
+    def set_study_state(self, study_id: int, state: StudyState, stop: Stop | None = None) -> None:
         """Any state may follow any other; ``finished_at`` is kept for complete and failed only.
+
+        Args:
+            stop: Why its run ended.
 
         Raises: StoreError: if there is no such study.
         """
         finished = now() if state in ("complete", "failed") else None
-        self._change_study(study_id, "state", {"state": state, "finished_at": finished})
+        self._change_study(study_id, "state", {"state": state, "finished_at": finished, "stop": stop})
 
     def set_config(self, study_id: int, config: Any) -> None:
         """Replaces the recorded configuration, when a study is resumed with other limits or workers.
@@ -189,6 +194,22 @@ class Store:
         Raises: StoreError: if there is no such study.
         """
         self._change_study(study_id, "configuration", {"config": encode(config)})
+
+    def add_data(self, study_id: int, data: Mapping[str, Any]) -> Study:
+        """Puts values into the study's ``data``, in place of those of the same names; the study with them.
+
+        Raises: StoreError: if there is no such study.
+        """
+        with self._write("add to the study's data") as connection:
+            row = connection.execute(
+                select(StudyRow.name, StudyRow.data).where(StudyRow.id == study_id)
+            ).first()
+            if row is None:
+                raise StoreError(f"{self.place}: no study has id {study_id}")
+            merged = json.loads(row.data) | dict(data)
+            connection.execute(update(StudyRow).where(StudyRow.id == study_id).values(data=encode(merged)))
+            rows.count_write(connection, study_id)
+        return self.study(row.name)
 
     def _change_study(self, study_id: int, what: str, values: Mapping[str, Any]) -> None:
         with self._write(f"set the study's {what}") as connection:

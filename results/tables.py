@@ -28,8 +28,11 @@ from results.overview import (
     goals,
     rows,
     spread_text,
+    state_text,
+    steps_of,
     value,
 )
+from results.preliminary import OPEN, Preliminary, why_no_front
 from results.repeats import is_repeat
 from results.schema import Artifact, Rung, Study, StudySummary, Trial
 from spaces.architecture import Architecture
@@ -38,22 +41,56 @@ from spaces.objectives import Objective
 LONGEST = 1000  # characters of JSON shown
 
 
-def front_table(found: Overview) -> RenderableType:
-    """The front by rising cost, with the protocols that its numbers were taken under."""
+def front_table(found: Overview, early: Preliminary | None = None) -> RenderableType:
+    """The front by rising cost, with the protocols that its numbers were taken under.
+
+    Args:
+        early: Shown as a table of its own.
+    """
+    title = _title(found)
+    preliminary = [] if early is None else [preliminary_table(early)]
+    if not found.front.members or found.front.quality is None:
+        return Group(Text(f"{title}\n{why_no_front(found, early)}"), *preliminary)
+    records = rows(found)
+    notes = Text("\n".join(_footnotes(found, records)), style="dim")
+    return Group(_members_table(found, records, title), notes, *preliminary)
+
+
+def preliminary_table(early: Preliminary) -> RenderableType:
+    """The networks at a rung that no other beats there."""
+    found = early.overview
+    at = f"preliminary front at {early.text}"
+    if not early.members or found.front.quality is None:
+        return Text(f"{at}: complete networks beat all others there")
+    label, baseline = found.baseline
+    name = found.front.quality.name
+    notes = [
+        f"not trained to the end, with scores at {early.text}; complete networks aren't among them",
+        f"{name}: {found.front.quality.protocol}; {label} {baseline:.3f}",
+        f"GMACs: {cost_key(found.study)[1]}",
+        *(f"{each.name}: {each.protocol}" for each in goals(found)),
+    ]
+    if all(point.quality <= baseline for point in found.front.members):
+        notes.append(f"none of them beats {label} yet")
+    return Group(_members_table(found, early.rows, at), Text("\n".join(notes), style="dim"))
+
+
+def _title(found: Overview) -> str:
     states = Counter(trial.state for trial in found.trials)
     study = found.study
-    title = (
+    return (
         f"{study.name}: {study.task}, {study.strategy}, seed {study.seed}, "
         f"{states['complete']} of {len(found.trials)} trials complete"
         + (f", {repeats} of them repeats" if (repeats := sum(map(is_repeat, found.trials))) else "")
         + (f", {states['paused']} paused" if states["paused"] else "")
         + (f", {states['failed']} failed" if states["failed"] else "")
     )
-    if not found.front.members or found.front.quality is None:
-        why = "no complete trial yet, so there is no front"
-        return Text(f"{title}\n{_best_note(found) if found.front.unmet else why}")
+
+
+def _members_table(found: Overview, records: Sequence[dict[str, Any]], title: str) -> Table:
+    """A row for each record of members."""
     quality = found.front.quality
-    records = rows(found)
+    assert quality is not None
     # A plain search has one stage, and no parents.
     origins = ("stage", "parent") if any(r["stage"] != "search" for r in records) else ()
     table = Table(title=Text(title), title_justify="left", title_style="bold")
@@ -88,12 +125,13 @@ def front_table(found: Overview) -> RenderableType:
         if tested in record:
             cells.append(f"{record[tested]:.3f}")
         table.add_row(*map(Text, cells))
-    return Group(table, Text("\n".join(_footnotes(found, records, tested)), style="dim"))
+    return table
 
 
-def _footnotes(found: Overview, records: list[dict[str, Any]], tested: str) -> list[str]:
+def _footnotes(found: Overview, records: list[dict[str, Any]]) -> list[str]:
     front = found.front
     assert front.quality is not None
+    tested = f"test_{front.quality.name}"
     label, baseline = found.baseline
     notes = [
         _best_note(found),
@@ -139,9 +177,9 @@ def _best_note(found: Overview) -> str:
         return f"best: none; {error}"
 
 
-def front_csv(found: Overview) -> str:
-    """The front's records with a header; empty where there is none."""
-    records = rows(found)
+def front_csv(found: Overview, early: Preliminary | None = None) -> str:
+    """The front's records with a header; if it is given, those of the preliminary front. Empty where there is none."""
+    records = rows(found) if early is None else early.rows
     if not records:
         return ""
     text = io.StringIO()
@@ -165,7 +203,7 @@ def studies_table(summaries: tuple[StudySummary, ...]) -> Table:
             study.task,
             study.strategy,
             goal_text(study),
-            study.state,
+            state_text(study, summary.paused),
             f"{summary.complete}/{summary.trials}",
             str(summary.failed),
             "" if best is None else f"{best.value:.3f} {best.unit}",
@@ -188,6 +226,7 @@ def trial_view(
     lines = [
         f"trial {trial.number}  {architecture.label}  [{trial.digest}]",
         f"{trial.stage}, {trial.state}" + (f": {trial.reason}" if trial.reason else ""),
+        *([preliminary_note(study, trial, rungs[-1])] if rungs and trial.state in OPEN else ()),
         f"attempts {trial.attempts}" + ("" if trial.seconds is None else f", trained {trial.seconds:.1f} s"),
         f"parent {lineage[-2].number if len(lineage) > 1 else 'none'}",
         *([f"children {', '.join(f'{t.number} ({t.stage})' for t in children)}"] if children else ()),
@@ -212,6 +251,13 @@ def trial_view(
         parts.append(table)
     parts += [Text(f"{a.kind}: {a.path} ({a.bytes:,} bytes, SHA-256 {a.sha256})") for a in artifacts]
     return Group(*parts)
+
+
+def preliminary_note(study: Study, trial: Trial, rung: Rung) -> str:
+    """What is known of a trial that isn't complete: its scores at its last rung."""
+    steps = steps_of(study, trial)
+    scores = ", ".join(f"{m.name} {m.value:.3f}" for m in rung.measurements) or "not scored"
+    return f"preliminary, step {rung.step:,}" + (f" of {steps:,}" if steps else "") + f": {scores}"
 
 
 def _lineage_table(study: Study, lineage: Sequence[Trial]) -> Table:

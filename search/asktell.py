@@ -29,12 +29,16 @@ from spaces.space import Genotype
 
 # So many questions in a row without a new architecture within the budget end the search.
 BARREN_QUESTIONS = 500
+# So many before there is any trial are answered with the cheapest network, if the strategy can be told of it.
+BARREN_AT_FIRST = 50
 
 Result = Callable[[int, int], tuple[Sequence[float] | None] | None]
 """For a question that became a trial, and a rung: its objective values there as (values,), (None,) if it failed, or
 None if it isn't finished."""
 Told = tuple[tuple[int, int], ...]
 """(question, rung) of results in the order of telling."""
+Affords = Callable[[int | Candidate, int], bool]
+"""Whether a question's trial, or a new candidate, may still be taken to a rung, and its network then to the end."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,7 @@ class AskTell:
         inherit: New architectures start from the tensors of those most like them.
         first: Genotypes of the first questions; the strategy is asked after them.
         worst: What hypervolume is measured from, per objective; None, or nothing at all, where nothing says.
+        cheapest: Tried where a strategy long finds nothing within a budget that hardly any network meets.
     """
 
     def __init__(
@@ -143,6 +148,7 @@ class AskTell:
         inherit: bool = False,
         first: Sequence[Genotype] = (),
         worst: Sequence[float | None] = (),
+        cheapest: Genotype | None = None,
     ):
         self._strategy = strategy
         self._judge = judge or (lambda question, candidate: Verdict())
@@ -150,12 +156,14 @@ class AskTell:
         self._exact = exact or (lambda candidate: _usual(candidate, len(strategy.directions)))
         strategy.limit(partial(budget.allows, strategy.space))
         strategy.foresee(self._look)
-        strategy.measure_from(worst or (None,) * len(strategy.directions))
+        self.worst = tuple(worst) or (None,) * len(strategy.directions)
+        strategy.measure_from(self.worst)
         self._relatives = Relatives() if inherit else None
         self._window = window
         self.halving = halving or Halving((1,), 2, strategy.directions)
         self.ordered = ordered
         self._first = tuple(first)
+        self._cheapest = cheapest
         self._recorded = deque(recorded)
         self._told_before = deque(told)
         self._untold: deque[tuple[int, int]] = deque()
@@ -166,6 +174,8 @@ class AskTell:
         ]  # by rung; dicts keep the order
         self._lessons = 0  # of the ladder's, when trials that rest were last told
         self._told_since: list[tuple[int, int]] = []
+        self._finishing = False
+        self.cut = False  # something wasn't affordable: nothing is chosen any more
         self.questions = 0
         self.trials = 0
         self.barren = 0
@@ -181,16 +191,18 @@ class AskTell:
         result: Result,
         limit: int,
         steps: int | None = None,
-        affords: Callable[[int], bool] = lambda steps: True,
+        affords: Affords = lambda job, rung: True,
     ) -> Iterator[Answer | Promotion]:
         """Tell and choose as far as it goes; yields the answer to each question, and the promotions.
 
         Args:
             limit: Ask no more once there are so many trials.
             steps: Choose no job unless that many training steps are enough for it and to train its network to the end.
-            affords: Nor unless this says so of the steps to the end of its network.
+            affords: Nor unless this says so. Where it doesn't, nothing is chosen any more (`cut`): what a search
+                chooses is then a beginning of what it would have chosen with more time. Replayed questions aren't
+                asked about.
         """
-        while True:
+        while not self._finishing:
             yield from self._choose(result, limit, steps, affords)
             job = self._finished(result)
             if job is None:
@@ -198,30 +210,47 @@ class AskTell:
             self._untold.remove(job)
             self._tell(*job, result)
 
+    def finish(self, result: Result) -> None:
+        """Choose nothing any more, and tell the ladder (not the strategy) the results that there are beyond the order.
+
+        May be called again when there are more.
+        """
+        self.cut = self._finishing = True
+        for job in [job for job in self._untold if result(*job) is not None]:
+            self._untold.remove(job)
+            if self.halving.rung_of(job[0]) < job[1]:  # else it was told beyond the order
+                self.halving.tell(job[0], result(*job)[0])  # type: ignore[index]
+
     def _finished(self, result: Result) -> tuple[int, int] | None:
         """The job to be told next."""
         candidates = list(self._untold)[:1] if self.ordered else self._untold
         return next((job for job in candidates if result(*job) is not None), None)
 
     def _choose(
-        self, result: Result, limit: int, steps: int | None, affords: Callable[[int], bool]
+        self, result: Result, limit: int, steps: int | None, affords: Affords
     ) -> Iterator[Answer | Promotion]:
         if not self.ordered:
             yield from self._replay(result)
 
-        def affordable(rung: int) -> bool:
+        def within_steps(rung: int) -> bool:
             below = self.halving.steps[rung - 1] if rung else 0
-            whole = self.halving.steps[-1] - below
-            return (steps is None or self.steps + whole <= steps) and affords(whole)
+            return steps is None or self.steps + self.halving.steps[-1] - below <= steps
 
-        while len(self._untold) < self._window:
+        def affordable(job: int | Candidate, rung: int) -> bool:
+            if not within_steps(rung):
+                return False
+            self.cut = self.cut or not (self._recorded or affords(job, rung))
+            return not self.cut
+
+        while len(self._untold) < self._window and not self.cut:
             if (promoted := self.halving.next(affordable)) is not None:
                 self._untold.append(promoted)
                 self.steps += self.halving.cost(promoted[1])
                 yield Promotion(*promoted)
-            elif self.trials < limit and not self.exhausted and affordable(0):
-                yield self._ask()
-            elif self._untold or self.halving.closed:
+            elif self.trials < limit and not self.exhausted and not self.cut and within_steps(0):
+                if (answer := self._ask(affordable)) is not None:
+                    yield answer
+            elif self._untold or self.halving.closed or self.cut:
                 return
             else:
                 self.halving.close()
@@ -238,14 +267,17 @@ class AskTell:
                 else:
                     self._untold.remove((question, rung))
                 self._tell(question, rung, result)
-            yield self._ask()
+            if (answer := self._ask(lambda job, rung: True)) is not None:
+                yield answer
 
-    def _ask(self) -> Answer:
+    def _ask(self, affordable: Affords) -> Answer | None:
+        """The next question's answer; None if it would be a new trial that isn't affordable."""
         self._retell()
         question = self.questions
         self.questions += 1
         told, self._told_since = tuple(self._told_since), []
         recorded = dict(self._recorded.popleft()) if self._recorded else None
+        allowed = affordable if recorded is None else lambda job, rung: True
         if question < len(self._first):
             genotype = dict(self._first[question])
             if recorded not in (None, genotype):
@@ -254,12 +286,25 @@ class AskTell:
                     "with the version of pixelfront that made it, or start a new one."
                 )
             self._strategy.give(question, genotype)
+        elif self._is_lost() and recorded in (None, self._cheapest):
+            assert self._cheapest is not None
+            genotype = dict(self._cheapest)
+            self._strategy.give(question, genotype)
         elif recorded is not None:
             genotype = recorded
             self._strategy.restore(question, genotype)
         else:
             genotype = self._strategy.ask(question)
-        return self._place(question, genotype, told)
+        return self._place(question, genotype, told, allowed)
+
+    def _is_lost(self) -> bool:
+        """Whether the strategy has found nothing within the budget, and the cheapest network hasn't been tried."""
+        return (
+            self._cheapest is not None
+            and self.trials == 0
+            and self.barren == BARREN_AT_FIRST
+            and type(self._strategy).give is not Strategy.give
+        )
 
     def _look(self, genotype: Genotype) -> Prospect | None:
         candidate = self._budget.fit(self._strategy.space, genotype)
@@ -268,7 +313,9 @@ class AskTell:
         digest = candidate.architecture.digest
         return Prospect(digest, candidate.genotype, self._exact(candidate), candidate)
 
-    def _place(self, question: int, genotype: dict[str, Leaf], told: Told) -> Answer:
+    def _place(
+        self, question: int, genotype: dict[str, Leaf], told: Told, affordable: Affords
+    ) -> Answer | None:
         candidate = self._budget.fit(self._strategy.space, genotype)
         if candidate is None:
             self.barren += 1
@@ -282,6 +329,8 @@ class AskTell:
             if known.said is not None:
                 self._strategy.tell(question, known.said[0])
             return Answer(question, genotype, "duplicate", candidate, known.question, told)
+        if not affordable(candidate, 0):
+            return None
         verdict = self._judge(question, candidate)
         if verdict.reason is not None:
             self.barren += 1

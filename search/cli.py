@@ -49,7 +49,10 @@ def options(
 
 
 def main() -> None:
-    """Entry point: usage errors and bad input are one message on standard error and exit code 2."""
+    """Entry point: what can't be done is one message on standard error.
+
+    Exit code 2 for usage errors and bad input, 1 where what was asked for isn't there (docs/exit-codes.md).
+    """
     debug = "--debug" in sys.argv or bool(os.environ.get("PIXELFRONT_DEBUG"))
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     try:
@@ -60,7 +63,13 @@ def main() -> None:
         if isinstance(error, RuntimeError) and not _is_told(error):
             raise
         typer.echo(f"pixelfront: {_worded(error)}", err=True)
-        sys.exit(2)
+        sys.exit(_code(error))
+
+
+def _code(error: Exception) -> int:
+    from results.overview import NoResultError
+
+    return 1 if isinstance(error, NoResultError) else 2
 
 
 def _is_told(error: RuntimeError) -> bool:

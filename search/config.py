@@ -30,6 +30,7 @@ from spaces.measurement import Convention
 from spaces.objectives import COSTS, DEFAULT, Limit, check_name, parse_limit
 from spaces.registry import UnknownNameError
 
+STEPS = 1000  # of a trial, unless something else is said or a plan is made
 RUNGS = 4  # of a trial, unless something else is said
 RATIOS = (0.75, 0.5)  # of a network's GMACs, what it is pruned to unless something else is said
 
@@ -94,7 +95,7 @@ class DataSection(_Section):
 class TrainingSection(_Section):
     """How every trial is trained."""
 
-    steps: int = Field(1000, ge=1)
+    steps: int = Field(STEPS, ge=1)  # "auto", the default within a time: the plan's (``search.planning``)
     batch: int = Field(16, ge=1)
     patch: int = Field(0, ge=0)  # 0: the task's
     learning_rate: float = Field(2e-3, gt=0)
@@ -270,6 +271,9 @@ class SearchConfig(_Section):
     latency_on: Literal["cpu", "onnx", "cuda"] = "cpu"
     max_gmacs: float | None = Field(None, gt=0)
     gmacs: str | None = None
+    time_gmacs: float | None = Field(
+        None, gt=0
+    )  # the plan's: networks above it would take too long for the time
     convention: Convention = "exact"
     trials: int | None = Field(None, ge=1)
     time: str | None = None
@@ -478,12 +482,33 @@ def resolve(said: Mapping[str, Any]) -> SearchConfig:
     for key in said:
         if key not in known:
             raise ConfigError(str(UnknownNameError("configuration key", key, known)))
+    said = _with_steps(said)
     if "task" not in said and isinstance(name := said.get("start.baseline"), str) and name:
         said = {**said, "task": published(name).task.name}
     try:
         return _named_band(_with_task_defaults(SearchConfig.model_validate(_nested(said))))
     except ValidationError as error:
         raise ConfigError("; ".join(_told(problem) for problem in error.errors())) from None
+
+
+def chooses_steps(said: Mapping[str, Any]) -> bool:
+    """Whether the length of a training is left to the plan, where one is made."""
+    return "training.steps" not in _with_steps(said)
+
+
+def _with_steps(said: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What was said, without a length of trainings that is left open; within a time, named rungs give one."""
+    if said.get("training.steps", "auto") != "auto":
+        return said
+    said = {key: value for key, value in said.items() if key != "training.steps"}
+    if not {"time", "worker_hours"} & said.keys():
+        return said
+    rungs = said.get("training.rungs")
+    with suppress(ValueError):
+        named = integers(rungs.replace(" ", "")) if isinstance(rungs, str) and "," in rungs else rungs
+        if isinstance(named, list | tuple) and all(isinstance(step, int) for step in named) and named:
+            return {**said, "training.steps": max(named)}
+    return said
 
 
 def _named_band(config: SearchConfig) -> SearchConfig:

@@ -9,7 +9,7 @@ from types import FrameType
 
 from rich.console import Console
 
-from evaluators.trial import evaluate
+from evaluators.timing import work
 from results.durations import seconds
 from search.ray_workers import MEBIBYTE, Resources, Workers
 from search.setup import Bench
@@ -21,11 +21,11 @@ def workers(bench: Bench, console: Console) -> Iterator[Workers]:
     section = bench.config.workers
     console.print("Starting Ray ...", style="dim")
     pool = Workers(
-        evaluate,
+        work,
         bench.data,
         Resources(section.cpus, section.gpus, section.number),
         address=section.ray_address,
-        object_store_bytes=256 * MEBIBYTE + 5 * _bytes(bench) // 4,
+        object_store_bytes=256 * MEBIBYTE + 5 * data_bytes(bench) // 4,
         silence_s=seconds(section.hung_after),
         tell=lambda text: console.print(f"note: {text}", style="yellow", markup=False, soft_wrap=True),
     )
@@ -35,7 +35,8 @@ def workers(bench: Bench, console: Console) -> Iterator[Workers]:
         pool.stop()
 
 
-def _bytes(bench: Bench) -> int:
+def data_bytes(bench: Bench) -> int:
+    """Of the training and validation images, as workers share them."""
     sets = (bench.data.train, bench.data.validation)
     return sum(image.pixels.nbytes for s in sets for images in (s.inputs, s.targets) for image in images)
 

@@ -6,29 +6,36 @@ The store is the only truth and this the only writer. Nothing here knows Ray or 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
-from typing import Any, Literal
+from statistics import fmean
+from typing import Any
 
 from evaluators.trial import Job
 from results.repeats import is_repeat
-from results.schema import Trial
+from results.schema import Stop, Trial
 from results.store import Store, StoreError
 from search.asktell import Answer, AskTell, Promotion, Told
-from search.execution import Execution, Observer, cost_measurements
+from search.ending import state_after
+from search.execution import Execution, Observer, Running, cost_measurements
 from search.inheritance import heir
+from search.pace import Clock, Pace, PaceMeter
+from search.planning import Ladder
 from search.pool import Pool
+from search.schedule import MEMORY, Position, Schedule
 from search.strategies import ReplayError
+from spaces.budget import Candidate
+from spaces.cost import Cost
 from spaces.measurement import Measurement
 from spaces.objectives import Objective
 from spaces.task import Task
 
-Stop = Literal["trials", "steps", "time", "worker_hours", "interrupted", "exhausted"]
-
 UNLIMITED = 1_000_000_000  # trials, where only the time is limited
 # That a slow strategy may keep the driver from its workers, and Ctrl-C from the driver.
 LONGEST_ABSENCE_S = 0.5
+RECENT = 32  # trials whose costs say what the next one may cost
 
 
 @dataclass(frozen=True)
@@ -41,9 +48,9 @@ class Limits:
         steps: Training steps, of all trials together.
         worker_hours: That workers spend on trials, all together, earlier runs of the study included.
 
-    Nothing is begun that steps, seconds or hours aren't enough for, trained to its end. How long that takes is known
-    from this run so far, so that seconds and hours may still cut trials off, which go on from their last rungs when
-    resumed.
+    Nothing is begun that steps, seconds or hours aren't enough for, trained to its end (``search.schedule``). How long
+    that takes is foreseen from the pace, so that seconds and hours may still cut trials off, which go on from their
+    last rungs when resumed.
     """
 
     trials: int
@@ -64,6 +71,13 @@ class Search:
         retries: Times that a trial is tried again after its worker was lost.
         batches: Ask only while nothing runs, so that what the judge times isn't disturbed. The sequence is the same.
         origin: What goes on record as that of trials that don't start from another's tensors.
+        pace: What training takes here; None to learn it from the first trials.
+        ladder: Where a trial is scored and may pause; by default the asktell's rungs.
+        clock: Seconds, from any beginning.
+
+    With a limit on seconds or hours, a search has two parts. The first asks and promotes in its order until a job
+    doesn't fit any more beside what survivors still need. The second takes trials that rest to their end, best first,
+    as long as one fits.
     """
 
     def __init__(
@@ -82,6 +96,9 @@ class Search:
         observer: Observer | None = None,
         batches: bool = False,
         origin: Mapping[str, Any] | None = None,
+        pace: Pace | None = None,
+        ladder: Ladder | None = None,
+        clock: Clock = time.monotonic,
     ):
         self._store = store
         self._study = study_id
@@ -93,11 +110,29 @@ class Search:
         self._limits = limits
         self._observer = observer
         self._job = job
+        self._clock = clock
         self._execution = Execution(
-            store, study_id, pool, self._job_to_rung, folder=folder, settled=self._settled, retries=retries
+            store,
+            study_id,
+            pool,
+            self._job_to_rung,
+            folder=folder,
+            settled=self._settled,
+            retries=retries,
+            stepped=self._stepped,
+            released=self._released,
+            may_start=self._may_start,
+            clock=clock,
         )
         self.tally = self._execution.tally
         self._halving = asktell.halving
+        self._pace = pace
+        steps = self._halving.steps
+        self._ladder = ladder or Ladder(steps, steps, self._halving.eta)
+        self._schedule: Schedule | None = None  # where seconds or hours are limited
+        self._cost: dict[int, Cost] = {}  # by trial
+        self._finishing = False
+        self._to_end: set[int] = set()  # questions whose trials are taken to their end, beyond the order
         self._values: dict[tuple[int, int], tuple[Sequence[float] | None]] = {}
         self._by_question: dict[int, Trial] = {}
         self._question_of: dict[int, int] = {}
@@ -109,9 +144,6 @@ class Search:
             self._read_rungs()
         searched = store.trials(study_id, stages=["search"])
         self._known = {trial.digest: trial for trial in searched if not is_repeat(trial)}
-        self._steps_done = 0  # in this run
-        self._seconds_before = self.tally.worker_seconds
-        self._short: Stop | None = None
         self._interrupted = False
         self._deadline: float | None = None
 
@@ -130,16 +162,29 @@ class Search:
             EvaluationError: if the first evaluations raise and none succeeds; they wait for a resume.
         """
         if self._limits.seconds is not None:
-            self._deadline = time.monotonic() + self._limits.seconds
+            self._deadline = self._clock() + self._limits.seconds
+        if self._limits.seconds is not None or self._limits.worker_hours is not None:
+            self._schedule = self._new_schedule()
         self._store.set_study_state(self._study, "running")
-        done = False
+        reason: Stop | None = None
         try:
             reason = self._loop()
-            done = reason in ("trials", "steps", "exhausted")
             return reason
         finally:
             self._execution.close()
-            self._store.set_study_state(self._study, "complete" if done else "paused")
+            self._store.set_study_state(self._study, state_after(reason, self.tally), reason)
+
+    def _new_schedule(self) -> Schedule:
+        hours = self._limits.worker_hours
+        total = min(self._limits.seconds or inf, inf if hours is None else hours * 3600)
+        return Schedule(
+            PaceMeter(self._pace, memory_s=max(1e-9, MEMORY * total)),
+            self._ladder,
+            clock=self._clock,
+            workers=lambda: self._execution.capacity,
+            deadline=inf if self._deadline is None else self._deadline,
+            worker_seconds=lambda: inf if hours is None else 3600 * (hours - self.tally.worker_hours),
+        )
 
     def _loop(self) -> Stop:
         while True:
@@ -147,6 +192,8 @@ class Search:
             whole = asked_all or not self._batches  # a batch begins when all of it was asked for
             if whole:
                 self._execution.start()
+            if self._asktell.cut:
+                self._finish_some()
             if self._observer:
                 self._observer.changed(self.tally)
             if asked_all and self._execution.idle:
@@ -161,7 +208,7 @@ class Search:
     def _stop(self) -> Stop | None:
         if self._interrupted:
             return "interrupted"
-        if self._deadline is not None and time.monotonic() >= self._deadline:
+        if self._deadline is not None and self._clock() >= self._deadline:
             return "time"
         if self._limits.worker_hours is not None and self.tally.worker_hours >= self._limits.worker_hours:
             return "worker_hours"
@@ -171,29 +218,141 @@ class Search:
         """Why there is nothing left to do."""
         if self._asktell.exhausted:
             return "exhausted"
-        return "trials" if self._asktell.trials >= self._limits.trials else self._short or "steps"
+        if self._asktell.cut:
+            assert self._schedule is not None
+            return self._schedule.short or "time"
+        return "trials" if self._asktell.trials >= self._limits.trials else "steps"
 
-    def _affords(self, steps: int) -> bool:
-        """Whether seconds and hours are enough for so many more steps of one network, after all that is chosen."""
-        if not self._steps_done or (self._deadline is None and self._limits.worker_hours is None):
+    # What fits into the time
+
+    def _affords(self, job: int | Candidate, rung: int) -> bool:
+        """Whether a trial may be taken to a rung, or a new network begun, beside all that is chosen and due."""
+        schedule = self._schedule
+        if schedule is None:
             return True
-        pace = (self.tally.worker_seconds - self._seconds_before) / self._steps_done
-        ahead, self._short = self._steps_ahead(), None
-        if self._deadline is not None:
-            wait = ahead / max(1, self._execution.capacity)
-            if time.monotonic() + (wait + steps) * pace > self._deadline:
-                self._short = "time"
-        if self._limits.worker_hours is not None:
-            left = self._limits.worker_hours - self.tally.worker_hours
-            if (ahead + steps) * pace / 3600 > left:
-                self._short = "worker_hours"
-        return self._short is None
+        if isinstance(job, Candidate):
+            return self._fits_new(job.cost, self._ahead())
+        trial = self._by_question[job]
+        rest = schedule.job_s(
+            self._cost[trial.id], self._ladder.pauses[rung - 1], self._ladder.steps, trial.id
+        )
+        return schedule.fits(rest, ahead=self._ahead())
 
-    def _steps_ahead(self) -> int:
-        """Of what is chosen."""
-        at = {running.trial.id: running.step for running in self.tally.running.values()}
-        ladder = (0, *self._halving.steps)
-        return sum(ladder[rung + 1] - at.get(trial, ladder[rung]) for trial, rung in self._rung.items())
+    def _may_start(self, trial: Trial) -> bool:
+        """Whether a trial in the queue can still be taken to where it is to go.
+
+        Where one can't, the order of telling is blocked, and only finishing is left.
+        """
+        schedule = self._schedule
+        if schedule is None or not schedule.meter.known:
+            return True
+        ahead = [seconds for number, seconds in self._left() if number != trial.id and self._has(number)]
+        cost, end = self._cost[trial.id], self._ladder.pauses[self._rung[trial.id]]
+        start = self._execution.step_of(trial)
+        if start or self._finishing or self._rung[trial.id]:
+            may = schedule.fits(schedule.job_s(cost, start, end, trial.id), ahead=ahead)
+        else:
+            may = self._fits_new(cost, ahead, arrived=True)
+        if not may:
+            self._asktell.cut = True
+            del self._rung[trial.id]
+        return may
+
+    def _fits_new(self, cost: Cost, ahead: Sequence[float], *, arrived: bool = False) -> bool:
+        """Whether a new network can be trained to its end, beside what survivors still need.
+
+        Args:
+            arrived: It is among those on their way to the first rung already.
+        """
+        schedule = self._schedule
+        assert schedule is not None
+        if not schedule.meter.known:
+            return True
+        arriving = [0] * (self._halving.top + 1)
+        for rung in self._rung.values():
+            arriving[rung] += 1
+        arriving[0] += not arrived
+        kept = self._survivors_s(self._halving.due(arriving), cost)
+        # Of the survivors it may be one: the longest chain that there is then.
+        return schedule.fits(schedule.job_s(cost, 0, self._ladder.steps), ahead=ahead, kept=sorted(kept)[:-1])
+
+    def _survivors_s(self, due: Sequence[int], new: Cost) -> list[float]:
+        """Seconds of the promotions that are due from each rung; who will be promoted isn't known yet."""
+        schedule = self._schedule
+        assert schedule is not None
+        costs = [*list(self._cost.values())[-RECENT:], new]
+        kept: list[float] = []
+        for rung, count in enumerate(due):
+            if count:
+                start, end = self._ladder.pauses[rung : rung + 2]
+                seconds = [schedule.job_s(cost, start, end) for cost in costs]
+                kept += [(fmean(seconds) + max(seconds)) / 2] * count
+        return kept
+
+    def _ahead(self) -> list[float]:
+        return [seconds for _, seconds in self._left()]
+
+    def _left(self) -> Iterator[tuple[int, float]]:
+        """(trial, seconds) of all jobs that are chosen and not done, those that wait included."""
+        assert self._schedule is not None
+        at = {each.trial.id: each for each in self.tally.running.values()}
+        for trial, rung in self._rung.items():
+            end, running = self._ladder.pauses[rung], at.get(trial)
+            if running is None:
+                start = self._ladder.pauses[rung - 1] if rung else 0
+                yield trial, self._schedule.job_s(self._cost[trial], start, end, trial)
+            else:
+                position = Position(running.step, running.heard, running.stepped_s is not None)
+                yield trial, self._schedule.left_s(self._cost[trial], trial, position, end)
+
+    def _has(self, trial: int) -> bool:
+        return any(each.trial.id == trial for each in self.tally.running.values())
+
+    def _stepped(self, running: Running, steps: int, seconds: float) -> None:
+        """A trial said where it stands."""
+        if self._schedule is not None and (trial := running.trial.id) in self._cost:
+            meter = self._schedule.meter
+            start = meter.overhead_s(self._cost[trial], 0) if running.stepped_s is None else 0.0
+            if seconds > 2 * start:  # else it says more of starting than of training
+                meter.observe(trial, self._cost[trial], steps, seconds - start)
+
+    def _released(self, running: Running, seconds: float) -> None:
+        """A worker is done with a trial, or was lost."""
+        trial = running.trial.id
+        if self._schedule is None or trial not in self._cost or running.step < running.steps:
+            return
+        scorings = self._ladder.part(running.begun, running.steps)[1]
+        ssim = int(running.steps == self._ladder.steps)
+        self._schedule.meter.observe_overhead(
+            self._cost[trial], scorings, seconds - (running.stepped_s or 0.0), ssim=ssim
+        )
+
+    def _finish_some(self) -> None:
+        """Take trials that rest to their end, as workers become free and as far as the time goes."""
+        schedule = self._schedule
+        if schedule is None or self._halving.top == 0 or self._stop() is not None:
+            return
+        if not self._finishing:
+            self._finishing = True
+            for trial in self._execution.hold():
+                del self._rung[trial.id]
+        self._asktell.finish(self._result)
+        while self._execution.free:
+            question = next(filter(self._fits_to_end, self._halving.unfinished(self._asktell.worst)), None)
+            if question is None:
+                return
+            self._to_end.add(question)
+            self._take_to(question, self._halving.top)
+            self._execution.start()
+
+    def _fits_to_end(self, question: int) -> bool:
+        assert self._schedule is not None
+        trial = self._by_question[question]
+        if trial.id in self._rung or self._on_record(question, self._halving.top) is not None:
+            return False
+        start = self._ladder.pauses[self._halving.rung_of(question)]
+        seconds = self._schedule.job_s(self._cost[trial.id], start, self._ladder.steps, trial.id)
+        return self._schedule.fits(seconds, ahead=[s for number, s in self._left() if self._has(number)])
 
     # Asking and telling
 
@@ -285,6 +444,7 @@ class Search:
             )
         self._by_question[answer.question] = trial
         self._question_of[trial.id] = answer.question
+        self._cost[trial.id] = cost
         self._fixed[trial.id] = trial.measurements
         self.tally.complete += trial.state == "complete"
         self.tally.failed += trial.state == "failed"
@@ -304,7 +464,10 @@ class Search:
         if self._on_record(question, rung) is None:
             trial = self._by_question[question]
             self._rung[trial.id] = rung
-            self._execution.add(self._store.trial(self._study, trial.number) if rung else trial)
+            # A front is there sooner if promotions don't wait behind new networks.
+            self._execution.add(
+                self._store.trial(self._study, trial.number) if rung else trial, first=bool(rung)
+            )
 
     def _job_to_rung(self, trial: Trial, checkpoint: bytes | None, seconds: float) -> Job:
         """The job of a trial that ends at the rung that it is to be taken to."""
@@ -336,11 +499,21 @@ class Search:
             raise StoreError(f"trial {trial_id} has no {', '.join(missing)} as the study measures it")
         return values  # type: ignore[return-value]
 
+    def _at_rung(self, trial: Trial, rung: int) -> tuple[float, ...] | None:
+        """Objective values at a rung that the trial passed on its way to its end; None if it failed before."""
+        for each in self._store.rungs(self._study, trial_id=trial.id):
+            if each.step == self._halving.steps[rung]:
+                return self._objective_values(trial.id, each.measurements)
+        return None
+
     def _settled(self, trial: Trial, measurements: Sequence[Measurement] | None, reason: str | None) -> None:
         values = None if measurements is None else self._objective_values(trial.id, measurements)
         rung = self._rung.pop(trial.id)
-        self._steps_done += self._halving.cost(rung)
-        self._values[self._question_of[trial.id], rung] = (values,)
+        question = self._question_of[trial.id]
+        self._values[question, rung] = (values,)
+        if question in self._to_end:
+            for passed in range(self._halving.rung_of(question) + 1, rung + 1):
+                self._halving.tell(question, values if passed == rung else self._at_rung(trial, passed))
         if self._observer is None:
             return
         if values is not None and rung < self._halving.top:

@@ -17,7 +17,8 @@ from typing import Any, Protocol
 from evaluators.trial import Advanced, Failed, Finished, Job, Paused, RungReached
 from results.schema import Artifact, Trial
 from results.store import Store
-from search.inheritance import start_path
+from search.inheritance import checkpoint_path, start_path
+from search.pace import Clock
 from search.pool import Ended, Lost, Pool, Raised, Taken
 from spaces.cost import CONVENTIONS, Cost
 from spaces.measurement import Measurement
@@ -30,7 +31,10 @@ class Running:
 
     Attributes:
         key: Tells its events from others.
-        since: When a worker began with it (monotonic); None while it waits for one.
+        since: When a worker began with it, by the execution's clock; None while it waits for one.
+        heard: When it last said anything.
+        begun: The step that this worker began at.
+        stepped_s: Seconds of the steps that it has made since it began; None before the first.
     """
 
     key: int
@@ -40,6 +44,9 @@ class Running:
     step: int = 0
     loss: float | None = None
     since: float | None = None
+    heard: float | None = None
+    stepped_s: float | None = None
+    begun: int = 0
 
 
 @dataclass
@@ -51,6 +58,7 @@ class Tally:
         running: By their keys.
         steps: Training steps of all jobs chosen; those that a lost worker did in vain aren't in it.
         worker_seconds: That workers spent on trials that they no longer have.
+        clock: What the times of those that run are by.
     """
 
     trials: int = 0
@@ -66,6 +74,7 @@ class Tally:
     steps: int = 0
     worker_seconds: float = 0.0
     running: dict[int, Running] = field(default_factory=dict)
+    clock: Clock = time.monotonic
 
     def reject(self, by: str) -> None:
         """Count a candidate that was turned away for free: by the budget, or by who ``by`` names."""
@@ -76,7 +85,7 @@ class Tally:
     @property
     def worker_hours(self) -> float:
         """What all workers together have spent until now."""
-        now = time.monotonic()
+        now = self.clock()
         running = sum(now - each.since for each in list(self.running.values()) if each.since is not None)
         return (self.worker_seconds + running) / 3600
 
@@ -108,6 +117,9 @@ class Execution:
         folder: For checkpoints and weights.
         settled: Told of each trial that ended or paused: its last measurements, or None and the reason.
         retries: Times that a trial is tried again after its worker was lost.
+        stepped: Told of steps that a trial made, and the seconds that they took.
+        released: Told of a trial that its worker no longer has, and how long it had it.
+        may_start: Asked before a trial is given to the pool; one that may not is taken out of the queue.
     """
 
     def __init__(
@@ -120,6 +132,10 @@ class Execution:
         folder: Path,
         settled: Settled,
         retries: int = 2,
+        stepped: Callable[[Running, int, float], None] = lambda running, steps, seconds: None,
+        released: Callable[[Running, float], None] = lambda running, seconds: None,
+        may_start: Callable[[Trial], bool] = lambda trial: True,
+        clock: Clock = time.monotonic,
     ):
         self._store = store
         self._study = study_id
@@ -128,23 +144,45 @@ class Execution:
         self._folder = folder
         self._settled = settled
         self._retries = retries
+        self._stepped = stepped
+        self._released = released
+        self._may_start = may_start
+        self._clock = clock
+        self._first: deque[Trial] = deque()
         self._waiting: deque[Trial] = deque()
         self._attempts: dict[int, int] = {}
         self._starts = 0
         self._suspects: list[tuple[Running, str]] = []
-        self.tally = Tally()
+        self.tally = Tally(clock=clock)
         for name in ("checkpoints", "weights"):
             (folder / name).mkdir(parents=True, exist_ok=True)
 
-    def add(self, trial: Trial) -> None:
+    def add(self, trial: Trial, *, first: bool = False) -> None:
         """Put a trial that hasn't ended in the queue; it goes on from its last rung.
 
         Args:
             trial: As it is on record now.
+            first: Before all that aren't.
         """
         if trial.state == "running":  # its driver was killed
             self._store.requeue_trial(trial.id)
-        self._waiting.append(trial)
+        (self._first if first else self._waiting).append(trial)
+
+    def hold(self) -> list[Trial]:
+        """Take what waits out of the queue; in the store it waits for a resume."""
+        held = [*self._first, *self._waiting]
+        self._first.clear()
+        self._waiting.clear()
+        return held
+
+    def step_of(self, trial: Trial) -> int:
+        """The step that a trial in the queue goes on from."""
+        return self._checkpoint(trial)[2]
+
+    @property
+    def free(self) -> int:
+        """Workers that have nothing to do and nothing at hand."""
+        return max(0, self._pool.capacity - len(self.tally.running) - len(self._first) - len(self._waiting))
 
     @property
     def capacity(self) -> int:
@@ -154,12 +192,14 @@ class Execution:
     @property
     def idle(self) -> bool:
         """Whether no trial waits or runs."""
-        return not self.tally.running and not self._waiting
+        return not self.tally.running and not self._waiting and not self._first
 
     def start(self) -> None:
         """Give free workers what waits."""
-        while self._waiting and self._pool.free > 0:
-            self._start(self._waiting.popleft())
+        while (self._first or self._waiting) and self._pool.free > 0:
+            trial = (self._first or self._waiting).popleft()
+            if self._may_start(trial):
+                self._start(trial)
 
     def handle(self, timeout_s: float) -> None:
         """Record what has happened, waiting up to ``timeout_s`` for it; workers that it frees get what waits at once.
@@ -180,7 +220,7 @@ class Execution:
         """Fail the trials that raised while no other had succeeded; False if there are none."""
         suspects, self._suspects = self._suspects, []
         for running, reason in suspects:
-            running.since = time.monotonic()
+            running.since = self._clock()
             self.tally.running[running.key] = running
             self._fail(running, reason)
         return bool(suspects)
@@ -232,7 +272,9 @@ class Execution:
         job = self._job(trial, checkpoint, seconds)
         self._starts += 1
         self._pool.start(self._starts, job)
-        self.tally.running[self._starts] = Running(self._starts, trial, attempt, job.rungs[-1], step)
+        self.tally.running[self._starts] = Running(
+            self._starts, trial, attempt, job.rungs[-1], step, begun=step
+        )
 
     def _checkpoint(self, trial: Trial) -> tuple[bytes | None, float, int]:
         """The state at the last rung on record, the seconds spent until then, and its step."""
@@ -244,7 +286,7 @@ class Execution:
         return None, 0.0, 0
 
     def _checkpoint_path(self, trial: Trial, step: int) -> Path:
-        return self._folder / "checkpoints" / f"{trial.number:05d}-{step}.pt"
+        return checkpoint_path(self._folder, trial.number, step)
 
     def _drop_checkpoints(self, trial: Trial, *, but: Path | None = None) -> None:
         for path in (self._folder / "checkpoints").glob(f"{trial.number:05d}-*"):
@@ -255,10 +297,15 @@ class Execution:
         trial = running.trial
         if running.since is None:
             self._taken(running, event.worker if isinstance(event, Taken) else None)
-        if isinstance(event, Advanced):
-            running.step, running.loss = event.step, event.loss
-        elif isinstance(event, RungReached):
+        now, before = self._clock(), running.heard
+        running.heard = now
+        if isinstance(event, Advanced | RungReached):
+            running.loss = event.loss
+            if event.step > running.step and before is not None:
+                self._stepped(running, event.step - running.step, now - before)
+                running.stepped_s = (running.stepped_s or 0.0) + now - before
             running.step = event.step
+        if isinstance(event, RungReached):
             # The checkpoint first: a rung on record has one.
             path = self._checkpoint_path(trial, event.step)
             write_atomically(path, event.checkpoint)
@@ -285,7 +332,7 @@ class Execution:
 
     def _taken(self, running: Running, worker: str | None) -> None:
         self._store.start_trial(running.trial.id, worker)
-        running.since = time.monotonic()
+        running.since = self._clock()
         self.tally.paused -= running.trial.state == "paused"
 
     def _pause(self, running: Running) -> None:
@@ -335,7 +382,7 @@ class Execution:
         self.tally.retried += 1
         self._release(running)
         self.put_back(running.trial)
-        self._waiting.appendleft(self._store.trial(self._study, running.trial.number))
+        self._first.appendleft(self._store.trial(self._study, running.trial.number))
 
     def _settle(
         self, running: Running, measurements: Sequence[Measurement] | None, reason: str | None
@@ -348,7 +395,9 @@ class Execution:
         """Its worker no longer has the trial."""
         del self.tally.running[running.key]
         assert running.since is not None
-        self.tally.worker_seconds += time.monotonic() - running.since
+        seconds = self._clock() - running.since
+        self.tally.worker_seconds += seconds
+        self._released(running, seconds)
 
 
 def cost_measurements(cost: Cost, task: Task) -> tuple[Measurement, ...]:

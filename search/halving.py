@@ -21,7 +21,7 @@ Our deviations:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import floor
 
@@ -33,6 +33,7 @@ from spaces.measurement import Direction
 
 NEAREST = 5  # trials whose gains are expected of one like them
 REMEMBERED = 64  # gains from a rung: the latest
+RANKED = 32  # trials put into an order one by one at the end of a search
 Floats = NDArray[np.float64]
 
 
@@ -105,10 +106,11 @@ class Halving:
     def __init__(self, steps: Sequence[int], eta: float, directions: Sequence[Direction]):
         self.steps = tuple(steps)
         self.top = len(self.steps) - 1
-        self._eta = eta
+        self.eta = eta
         self._directions = tuple(directions)
         self._rungs = [_Rung() for _ in self.steps]
         self._values: dict[int, list[tuple[float, ...]]] = {}
+        self._failed: set[int] = set()
         self.closed = False
         self.lessons = 0  # gains told so far: expectations change with them
 
@@ -126,6 +128,7 @@ class Halving:
         """A trial's objective values at its next rung; None where it failed on the way there."""
         told = self._values.setdefault(number, [])
         if values is None:
+            self._failed.add(number)
             if told:  # in a replay, nobody chose it
                 self._rungs[len(told) - 1].gone.add(number)
                 self._rungs[len(told) - 1].waiting = None
@@ -142,15 +145,15 @@ class Halving:
             below.gains.append((told[-2], gained))
             self.lessons += 1
 
-    def next(self, allowed: Callable[[int], bool]) -> tuple[int, int] | None:
+    def next(self, allowed: Callable[[int, int], bool]) -> tuple[int, int] | None:
         """(trial, rung) of the next to go on, highest rung first; None if none may. It counts as gone.
 
         Args:
-            allowed: Whether a trial may still be taken to this rung.
+            allowed: Whether a trial may still be taken to a rung.
         """
         for to in range(self.top, 0, -1):
             rung = self._rungs[to - 1]
-            if (waiting := self._waiting(rung)) and allowed(to):
+            if (waiting := self._waiting(rung)) and allowed(waiting[0], to):
                 number = waiting.pop(0)
                 rung.gone.add(number)
                 return number, to
@@ -159,12 +162,57 @@ class Halving:
     def _waiting(self, rung: _Rung) -> list[int]:
         """Those that may go on and haven't yet."""
         if rung.waiting is None:
-            share = floor(len(rung.numbers) / self._eta + 1e-9)
+            share = floor(len(rung.numbers) / self.eta + 1e-9)
             least = len(self._directions) if share or self.closed else 0
             count = min(max(share, least), len(rung.numbers))
             rows = survivors(rung.values, self._directions, count) if count else []
             rung.waiting = [rung.numbers[row] for row in rows if rung.numbers[row] not in rung.gone]
         return rung.waiting
+
+    def due(self, arriving: Sequence[int]) -> list[int]:
+        """How many trials are still to go on from each rung below the top, if no other comes to the first.
+
+        One at least goes on from a rung where any arrives, so that some trial comes to its end.
+
+        Args:
+            arriving: Trials on their way to each rung.
+        """
+        due: list[int] = []
+        for number, rung in enumerate(self._rungs[: self.top]):
+            count = len(rung.numbers) + arriving[number] + (due[-1] if due else 0)
+            share = floor(count / self.eta + 1e-9)
+            wanted = min(count, max(share, len(self._directions)) if share else 1)
+            due.append(max(0, wanted - len(rung.gone)))
+        return due
+
+    def unfinished(self, worst: Sequence[float | None] = ()) -> list[int]:
+        """Trials that were told below the top and haven't failed, those first whose end would add most to the front.
+
+        That is judged by what they are expected to come to, beside the trials told at the top.
+
+        Args:
+            worst: Per objective; trials that aren't expected to be better than that in each come last.
+        """
+        numbers = [n for n, values in self._values.items() if values and n not in self._failed]
+        expected = {number: self.expected([number])[0] for number in numbers}
+        worth = [number for number in numbers if self._is_better(expected[number], worst)]
+        order = self._ranked(worth, expected)
+        order += self._ranked([number for number in numbers if number not in order], expected)
+        return [number for number in order if self.rung_of(number) < self.top]
+
+    def _is_better(self, values: Sequence[float], worst: Sequence[float | None]) -> bool:
+        return all(
+            bound is None or (value > bound if direction == "max" else value <= bound)
+            for value, bound, direction in zip(values, worst, self._directions, strict=False)
+        )
+
+    def _ranked(self, numbers: Sequence[int], expected: Mapping[int, tuple[float, ...]]) -> list[int]:
+        """Those that would be kept if only one might be, then two, ..."""
+        values = np.array([expected[number] for number in numbers])
+        order: dict[int, None] = {}
+        for count in range(1, min(len(numbers), RANKED) + 1):
+            order |= dict.fromkeys(survivors(values, self._directions, count))
+        return [numbers[row] for row in order | dict.fromkeys(range(len(numbers)))]
 
     def rung_of(self, number: int) -> int:
         """The highest rung at which the trial was told; -1 for none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,19 +14,26 @@ from results.figures import save_front_figure
 from results.handover import export_trial
 from results.overview import Overview, overview
 from results.pictures import save_comparison
+from results.preliminary import preliminary
 from results.schema import Trial
 from results.tables import front_table
 from search.studies import Opened
 from spaces.architecture import Architecture
 from spaces.parts import Network
 
+EXPORT_STARTS = 2.0  # pictures and export take as long as so many starts of a worker
+
 
 def present(opened: Opened, *, hand_over: bool) -> Overview:
-    """Print the front; score it on the test images and hand over the winner, if asked to."""
+    """Print the front; score it on the test images and hand over the winner, if asked to.
+
+    Where no network is trained to the end, the preliminary front, and what gives a front.
+    """
     store, name, console = opened.store, opened.study.name, opened.console
     found = overview(store, name)
     if not hand_over or not found.front.members:
-        console.print(front_table(found))
+        early = None if found.front.members else preliminary(store, found)
+        console.print(front_table(found, early))
         return found
     score_on_test(opened, found.members)
     found = overview(store, name)
@@ -35,7 +43,7 @@ def present(opened: Opened, *, hand_over: bool) -> Overview:
 
 
 def score_on_test(opened: Opened, trials: Iterable[Trial]) -> None:
-    """Score trials on the test images, if there are any, once."""
+    """Score trials on the test images, if there are any, once; as many as the command's time is enough for."""
     bench, trials = opened.bench, tuple(trials)
     if bench.test is None:
         return
@@ -45,9 +53,19 @@ def score_on_test(opened: Opened, trials: Iterable[Trial]) -> None:
     if trials:
         count = f"{len(trials)} network{'s' * (len(trials) != 1)}"
         opened.console.print(f"Scoring {count} on {len(bench.test)} test images ...", style="dim")
-    for trial in trials:
+    until = opened.ends - (0.0 if opened.measured is None else EXPORT_STARTS * opened.measured.up_s)
+    longest = 0.0
+    for done, trial in enumerate(trials):
+        started = time.monotonic()
+        if done and started + longest > until:
+            opened.tell(
+                f"note: no time is left to score {len(trials) - done} more on the test images",
+                style="yellow",
+            )
+            break
         scores = score(trial_network(opened, trial), bench.config.task, bench.test, device=bench.device)
         opened.store.add_measurements(trial.id, [m for m in scores if m.key in missing[trial.id]])
+        longest = max(longest, time.monotonic() - started)
 
 
 def trial_network(opened: Opened, trial: Trial) -> Network:

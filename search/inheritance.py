@@ -59,6 +59,11 @@ def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
         yield path, node
 
 
+def checkpoint_path(folder: Path, number: int, step: int) -> Path:
+    """Where a study keeps the state that a trial goes on from after a rung."""
+    return folder / "checkpoints" / f"{number:05d}-{step}.pt"
+
+
 def start_path(folder: Path, number: int, step: int) -> Path:
     """Where a study keeps the weights that a trial had at a rung."""
     return folder / "starts" / f"{number:05d}-{step}.safetensors"

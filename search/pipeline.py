@@ -6,6 +6,7 @@ Every trial of every stage is on record with what it was made from, so that a ru
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
@@ -15,18 +16,34 @@ from evaluators.recipe import Recipe
 from results.front import Point, front_of
 from results.overview import Overview, cost_key, floor_of, limits_of, objectives_of, overview
 from results.repeats import averaged
-from results.schema import Stage, StudyState, Trial
+from results.schema import Stage, Stop, Study, StudyState, Trial
 from search.config import ConfigError, SearchConfig, resolve
 from search.handing_over import present
 from search.int8 import export_int8
+from search.planning import AFTER_SEARCH, LEAST_STEPS, Ladder
 from search.repeat import repeat_front
 from search.run import search
 from search.stage_tables import stage_table
+from search.stage_time import Training, cost_of
 from search.stages import InterruptedStage, Order, Plan, Stages, prune_all, read_recipe, recipe_of
 from search.studies import Opened, Place, introduce, open_study
 from search.teachers import Teacher, find_teacher, trial_teacher
+from search.time_plan import ladder_of
 from spaces.objectives import QUALITIES
 from spaces.registry import UnknownNameError
+
+
+class CutOffSearch(Exception):  # noqa: N818 - no error: its limits were too low
+    """A search that ended before any network was trained to the end: nothing can be built upon it.
+
+    Attributes:
+        state, stop: Of its study, as the search left it.
+    """
+
+    def __init__(self, study: Study):
+        super().__init__(study.name)
+        self.state, self.stop = study.state, study.stop
+
 
 LATER: tuple[Stage, ...] = ("prune", "finetune", "distil")
 
@@ -39,12 +56,14 @@ def run_pipeline(
     resume: bool = False,
     stem: str | None = None,
     console: Console | None = None,
+    started: float | None = None,
 ) -> Overview:
     """Run all stages, and hand over the winner of them.
 
     Args:
         said, study, stem: As ``search.run.run_search`` takes them.
         resume: Go on with a study, whether ``run`` or ``search`` made it.
+        started: When the command began (``time.monotonic``): a time limit counts from there, for all stages together.
 
     Raises:
         ValueError: for a configuration, images or a study that can't be used, when nothing is started; and at the end,
@@ -53,19 +72,36 @@ def run_pipeline(
     """
     if not resume:
         check_stages(resolve(said))
-    with open_study(said, place=place, study=study, resume=resume, stem=stem, console=console) as opened:
+    with open_study(
+        said,
+        place=place,
+        study=study,
+        resume=resume,
+        stem=stem,
+        console=console,
+        timed=True,
+        later=_later,
+        started=started,
+    ) as opened:
         check_stages(opened.bench.config)  # a resumed one is another
         introduce(opened)
         name = opened.study.name
-        state: StudyState = "paused"
+        ended: tuple[StudyState, Stop | None] = ("paused", None)
+        unfinished = ""
         try:
             run_stages(opened)
-            state = "complete"
+            ended = ("complete", None)
         except InterruptedStage:
-            opened.tell(f"Interrupted; go on with: pixelfront run --study {name} --resume")
-            return overview(opened.store, name)
+            ended = ("paused", "interrupted")
+            unfinished = "Interrupted; go on with"
+        except CutOffSearch as cut:
+            ended = (cut.state, cut.stop)
+            unfinished = "No front to build upon; once there is one, go on with"
         finally:
-            opened.store.set_study_state(opened.study.id, state)
+            opened.store.set_study_state(opened.study.id, *ended)
+        if unfinished:
+            opened.tell(f"{unfinished}: pixelfront run --study {name} --resume")
+            return present(opened, hand_over=False)
         found = present(opened, hand_over=True)
         if opened.bench.config.export.int8:
             _write_int8(opened, found)
@@ -113,12 +149,17 @@ def check_stages(config: SearchConfig) -> None:
         )
 
 
+def _later(config: SearchConfig) -> float:
+    """The share of a run's time for what comes after its search."""
+    return AFTER_SEARCH if config.prune.members else 0.0
+
+
 def run_stages(opened: Opened) -> None:
     """All trainings and prunings of the study that aren't on record yet.
 
-    Raises: InterruptedStage: on Ctrl-C.
+    Raises: InterruptedStage: on Ctrl-C. CutOffSearch: if the search ended without a front.
     """
-    stages, config = Stages(opened), opened.bench.config
+    stages, config = Stages(opened, keep_time=True), opened.bench.config
     # What can't be used is told of before the search.
     recipe, recovery = _recipes(stages)
     common = _common_teacher(opened) if recipe.taught else None
@@ -126,8 +167,11 @@ def run_stages(opened: Opened) -> None:
         stages.publish(config.start.baseline, config.start.weights)
     # A search that was ended by its time isn't taken up again once it was built upon.
     elif not opened.store.trials(opened.study.id, stages=LATER):
-        if search(opened) == "interrupted":
+        stop = search(opened)
+        if stop == "interrupted":
             raise InterruptedStage
+        if not overview(opened.store, opened.study.name).front.members:
+            raise CutOffSearch(opened.store.study(opened.study.name))
         repeat_front(opened, config.repeats)
     members = choose_members(opened, config.prune.members)
     wanted = _ladder(stages, members)
@@ -139,6 +183,8 @@ def run_stages(opened: Opened) -> None:
         return
     opened.store.set_study_state(opened.study.id, "running")
     opened.tell(f"Pruning {len(members)} of the front to {len(wanted)} targets in all ...", style="dim")
+    if config.prune.iterations > 1 and stages.time().limited:
+        recovery = _recovery_in_time(stages, wanted)
     plan = Plan(
         config.prune.criterion, config.prune.round_to, config.prune.iterations, recovery, recover_last=False
     )
@@ -146,10 +192,16 @@ def run_stages(opened: Opened) -> None:
     pairs = [
         (trial, chain[-1])
         for (trial, _), chain in zip(wanted, chains, strict=True)
-        if chain[-1].state == "complete"
+        if chain and chain[-1].state == "complete"
     ]
+    if left_out := sum(not chain for chain in chains):
+        opened.tell(f"note: {left_out} of the targets are left out: the time isn't enough", style="yellow")
     teachers = _teachers(stages, [trial for trial, _ in pairs]) if recipe.taught and common is None else {}
     orders = [Order(pruned, recipe, common or teachers.get(trial.id)) for trial, pruned in pairs]
+    orders = _in_time(stages, orders)
+    if not orders:
+        return
+    recipe = orders[0].recipe
     verb = "Distilling" if recipe.taught else "Training"
     opened.tell(f"{verb} the {len(orders)} of them, {recipe.steps} steps each ...", style="dim")
     stages.train(orders)
@@ -169,6 +221,55 @@ def _recipes(stages: Stages) -> tuple[Recipe, Recipe | None]:
         recovery = recipe_of(stages, prune.recovery, prune.recovery_steps or steps)
         stages.check_recipe(recovery)
     return recipe, recovery
+
+
+def _in_time(stages: Stages, orders: Sequence[Order]) -> list[Order]:
+    """The orders that the time is enough for, as long as it allows where nothing says how long."""
+    opened, left = stages.opened, stages.time()
+    if not left.limited or not orders:
+        return list(orders)
+    config, kept = opened.bench.config, list(orders)
+    trainings = [stages.training(order) for order in kept]
+    if config.distil.steps is not None:
+        steps = kept[0].recipe.steps
+        kept = kept[: left.fitting(trainings, Ladder(config.training.rungs_of(steps), (steps,)))]
+    else:
+        while (found := left.steps(trainings, ladder_of(config))) is None and len(trainings) > 1:
+            trainings.pop()
+        kept = kept[: len(trainings)] if found is not None else []
+        if found is not None:
+            recipe = recipe_of(stages, config.distil.recipe, found)
+            kept = [replace(order, recipe=recipe) for order in kept]
+            _decide(opened, "distil", steps=found)
+    if len(kept) < len(orders):
+        opened.tell(
+            f"note: {len(orders) - len(kept)} of {len(orders)} pruned networks aren't trained on: the time isn't "
+            "enough",
+            style="yellow",
+        )
+    return kept
+
+
+def _recovery_in_time(stages: Stages, wanted: Sequence[tuple[Trial, float]]) -> Recipe:
+    """The recipe between iterations, as long as the time allows where nothing says how long."""
+    opened = stages.opened
+    prune = opened.bench.config.prune
+    steps = prune.recovery_steps
+    if steps is None:
+        trainings = [Training(cost_of(trial, opened)) for trial, _ in wanted]
+        steps = stages.time().steps(
+            trainings, ladder_of(opened.bench.config), share=1 / (prune.iterations + 1)
+        )
+        steps = steps or LEAST_STEPS
+        _decide(opened, "prune", recovery_steps=steps)
+    return recipe_of(stages, prune.recovery, steps)
+
+
+def _decide(opened: Opened, section: str, **values: int) -> None:
+    """Put what was decided into the study's configuration, so that a resume finds the same trials."""
+    config = opened.store.study(opened.study.name).config
+    config[section] |= values
+    opened.store.set_config(opened.study.id, config)
 
 
 def choose_members(opened: Opened, count: int) -> list[Trial]:

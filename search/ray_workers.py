@@ -14,6 +14,7 @@ import logging
 import os
 import pickle
 import platform
+import shutil
 import socket
 import sys
 import time
@@ -30,11 +31,16 @@ from urllib.parse import urlparse
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
+# Ray waits for its first process for 30 s, which a busy machine exceeds; its wait for the second can't be set.
+os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "120")
+
 import ray
 import ray.exceptions
 from ray._private.services import canonicalize_bootstrap_address
 from ray._raylet import InnerGcsClient  # type: ignore[attr-defined]  # without a stub
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+import psutil  # isort: skip  # Ray brings it along, and has put it on the path
 
 from search.pool import Ended, Lost, Raised, Taken
 
@@ -44,13 +50,20 @@ DataT = TypeVar("DataT")
 CONNECT_TIMEOUT_S = 3.0
 MEET_EVERY_S = 5.0  # a look at which nodes there are: 0.2 ms
 ANSWER_TIMEOUT_S = 60.0  # a node's, about its versions: a Python process has to start
+STARTS = 3  # of Ray on this machine, before giving up
+KILLED_TIMEOUT_S = 30.0  # for killed processes to be gone
+SOCKET_PATH_BYTES = 103  # the longest that every system takes; Linux takes 107
+SESSION_BYTES = 64  # of "/session_2026-12-01_02-24-54_123456_1234567/sockets/plasma_store" at most
+SHORT_TEMP_DIR = "/tmp/ray"
 MEBIBYTE = 2**20
 KEPT_STREAMS = 64
 LOOKS = 3  # at who has more to say: a last rung, the result and the end come at once
 ENDING_S = 2.0
 FIRST_GPUS = "PIXELFRONT_GPUS"  # those that a worker process was given first: CUDA stays on them
 # Of a Ray on this machine: where other work starves it, a late answer isn't a dead node, whose objects are lost.
-PATIENCE = {"health_check_timeout_ms": 60_000, "health_check_failure_threshold": 20}
+# And its workers aren't to yield to everything else, as they do by Ray's default (niceness 15): beside one busy process
+# they would get a thirtieth of a processor.
+PATIENCE = {"health_check_timeout_ms": 60_000, "health_check_failure_threshold": 20, "worker_niceness": 0}
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))  # and no settings
 HTTP2_SETTINGS = 4  # the type of the frame that every HTTP/2 server, and so gRPC, answers with
 
@@ -144,12 +157,14 @@ class Workers(Generic[JobT, DataT]):
         # Ray aborts the process if a stream is dropped between its end and Ray's own note that the task is done.
         self._ended: deque[Any] = deque(maxlen=KEPT_STREAMS)
 
-    @staticmethod
-    def _connect(resources: Resources, address: str | None, object_store_bytes: int) -> None:
+    def _connect(self, resources: Resources, address: str | None, object_store_bytes: int) -> None:
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if address in (None, "local"):
-            cpus = None if resources.workers is None else max(1, ceil(resources.workers * resources.cpus))
-            ray.init(
+            cpus = _allowed_cpus()
+            if resources.workers is not None:
+                cpus = max(1, ceil(resources.workers * resources.cpus))
+            _start_local(
+                self._tell,
                 address="local",  # whatever RAY_ADDRESS says
                 num_cpus=cpus,
                 include_dashboard=False,
@@ -161,9 +176,9 @@ class Workers(Generic[JobT, DataT]):
             return
         try:
             ray.init(address=check_reachable(address), **quiet)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            if isinstance(error, ClusterError):
-                raise
+        except ClusterError:
+            raise
+        except Exception as error:
             raise ClusterError(f"Ray at '{address}' refused the connection: {_first_line(error)}") from error
 
     # Nodes
@@ -349,6 +364,14 @@ class Workers(Generic[JobT, DataT]):
                         self._drop(stream)
 
 
+def _allowed_cpus() -> int | None:
+    """The number of processors that this process may run on; None where that is all, and Ray counts by itself."""
+    if not hasattr(os, "sched_getaffinity"):
+        return None
+    allowed = len(os.sched_getaffinity(0))
+    return allowed if allowed < (os.cpu_count() or allowed) else None
+
+
 @ray.remote(num_returns="streaming", max_retries=0)
 def _stream(shared: list[Any], job: bytes) -> Iterator[Any]:
     context = ray.get_runtime_context()
@@ -414,6 +437,72 @@ def _difference(there: Mapping[str, str]) -> str:
     here = installed()
     versions = [f"{name} {there[name]}, not {here[name]}" for name in here if there[name] != here[name]]
     return f"has {', '.join(versions)}" if versions else ""
+
+
+def _start_local(tell: Callable[[str], None], **options: Any) -> None:
+    """Start Ray on this machine, up to ``STARTS`` times: where other work starves it, it gives up after 30 s.
+
+    Args:
+        tell: Told of each start that failed, but for the last.
+        options: For ``ray.init``.
+
+    Raises: ClusterError: if none succeeds, or Ray refuses what it is given.
+    """
+    if ray.is_initialized():
+        raise ClusterError("this process is connected to Ray already: call ray.shutdown() first")
+    temp_dir = _temp_dir()
+    for start in range(1, STARTS + 1):
+        before = {process.pid for process in psutil.Process().children()}
+        sessions = set(_sessions(temp_dir))
+        try:
+            ray.init(_temp_dir=temp_dir, **options)
+            return
+        except BaseException as error:
+            ray.shutdown()
+            _end_started(before)
+            for session in set(_sessions(temp_dir)) - sessions:
+                shutil.rmtree(session, ignore_errors=True)
+            if not isinstance(error, Exception):
+                raise
+            reason = _first_line(error).partition(". ")[0].rstrip(".")
+            refused = isinstance(error, ValueError | TypeError | OSError)
+            if refused and not isinstance(error, ConnectionError | TimeoutError):
+                raise ClusterError(f"Ray can't start on this machine: {reason}") from error
+            if start == STARTS:
+                raise ClusterError(
+                    f"Ray didn't start on this machine in {STARTS} attempts: {reason}. Try again when the machine is "
+                    "less busy or has more free memory, or use a running cluster with --ray-address."
+                ) from error
+            tell(f"Ray didn't start ({reason}): attempt {start + 1} of {STARTS}")
+
+
+def _temp_dir() -> str:
+    """Ray's folder for sessions, where its sockets' paths aren't longer than the system takes."""
+    usual = os.path.join(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp", "ray")
+    too_long = len(os.fsencode(usual)) + SESSION_BYTES > SOCKET_PATH_BYTES
+    return SHORT_TEMP_DIR if too_long else usual
+
+
+def _sessions(temp_dir: str) -> Iterator[Path]:
+    """Folders of the sessions that this process started."""
+    return Path(temp_dir).glob(f"session_*_{os.getpid()}")
+
+
+def _end_started(before: Container[int]) -> None:
+    """Kill Ray's processes that this process has started, and theirs, but for children that were there before.
+
+    They are killed rather than asked: one that is stopped or starved doesn't listen, and none has anything to keep.
+    """
+    folder = os.path.dirname(ray.__file__)
+    started: list[psutil.Process] = []
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):
+            if child.pid not in before and any(folder in argument for argument in child.cmdline()):
+                started += [child, *child.children(recursive=True)]
+    for process in started:
+        with suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(started, timeout=KILLED_TIMEOUT_S)
 
 
 def check_reachable(address: str) -> str:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from results.figures import save_front_figure
 from results.overview import as_json, overview
-from results.schema import StudyState, Trial
+from results.schema import Stop, StudyState, Trial
 from results.tables import front_table
 from search.config import ConfigError
 from search.stages import InterruptedStage, Stages, check_repeatable
@@ -24,11 +24,12 @@ TIMES = 3  # where neither the command nor the study says
 def repeat_front(opened: Opened, times: int) -> None:
     """Train the front's members that the search trained until each has ``times`` trainings.
 
-    What is on record isn't made again. The search's limits don't bound it, but it counts in what the study spent.
+    What is on record isn't made again. Of the search's limits only the command's time bounds it, but it counts in what
+    the study spent.
 
     Raises: InterruptedStage: on Ctrl-C; what was cut off goes on from its last rung when asked for again.
     """
-    stages, done = Stages(opened), set[int]()
+    stages, done = Stages(opened, keep_time=True), set[int]()
     while True:
         members = _searched(opened)
         if times < 2 or {trial.id for trial in members} <= done:
@@ -51,12 +52,12 @@ def _repeat(opened: Opened, stages: Stages, numbers: Sequence[int], times: int) 
         style="dim",
     )
     store.set_study_state(study.id, "running")
-    state: StudyState = "paused"
+    ended: tuple[StudyState, Stop | None] = ("paused", "interrupted")
     try:
         stages.repeat([store.trial(study.id, number) for number in numbers], times)
-        state = study.state
+        ended = (study.state, study.stop)
     finally:
-        store.set_study_state(study.id, state)
+        store.set_study_state(study.id, *ended)
 
 
 def run_repeat(

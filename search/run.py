@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from math import inf
+from math import inf, isfinite
 from typing import Any
 
 from rich.console import Console
 
 from results.overview import Overview, overview
+from results.schema import Stop
 from search.asktell import AskTell, Judge, in_turn
 from search.config import ConfigError, SearchConfig
 from search.driving import stops_on_signal
-from search.engine import UNLIMITED, Limits, Search, Stop
+from search.engine import UNLIMITED, Limits, Search
 from search.halving import Halving
 from search.handing_over import present
 from search.inheritance import Make, inheriting, trained_steps
@@ -25,6 +27,8 @@ from search.setup import Setup
 from search.stages import InterruptedStage
 from search.strategies import create_strategy
 from search.studies import Opened, Place, introduce, open_study
+from search.time_plan import ladder_of
+from spaces.budget import extreme
 
 __all__ = ["Place", "run_search"]
 
@@ -40,6 +44,7 @@ def run_search(
     stem: str | None = None,
     console: Console | None = None,
     finish: bool = True,
+    started: float | None = None,
 ) -> Overview:
     """Search, and hand over the winner.
 
@@ -48,11 +53,21 @@ def run_search(
             resuming, only what may change (trials, time, workers).
         study: Its name; by default a new one, ``<stem or task>-<number>``.
         finish: At the end, score the front on the test images and write figures and the winner's ONNX file.
+        started: When the command began (``time.monotonic``): a time limit counts from there.
 
     Raises: ValueError: for a configuration, images or a study that can't be used; nothing is started then.
         StoreError: if the store can't be written; what was recorded stays, and the study can be resumed.
     """
-    with open_study(said, place=place, study=study, resume=resume, stem=stem, console=console) as opened:
+    with open_study(
+        said,
+        place=place,
+        study=study,
+        resume=resume,
+        stem=stem,
+        console=console,
+        timed=True,
+        started=started,
+    ) as opened:
         introduce(opened)
         stop = search(opened)
         opened.console.print(_ending(stop, opened.study.name))
@@ -86,7 +101,7 @@ def search(opened: Opened) -> Stop:
     _note_screening(setup, opened)
     others = (config.seconds, config.train_steps, config.worker_hours)
     trials = config.trials or (DEFAULT_TRIALS if set(others) == {None} else UNLIMITED)
-    limits = Limits(trials, *others)
+    limits = Limits(trials, _search_seconds(opened), *others[1:])
     directions = [each.direction for each in setup.objectives]
     strategy = create_strategy(config.strategy, setup.space, directions=directions, seed=config.seed)
     asks = opened.store.asks(opened.study.id)
@@ -109,6 +124,7 @@ def search(opened: Opened) -> Stop:
         inherit=bool(config.inherit),
         first=setup.first,
         worst=setup.worst,
+        cheapest=extreme(setup.space, setup.budget, largest=False),
     )
     job: Make = setup.job
     if config.inherit:
@@ -128,6 +144,8 @@ def search(opened: Opened) -> Stop:
         observer=progress,
         batches=any(each.name == "latency" for each in setup.measured),
         origin=setup.origin,
+        pace=None if opened.measured is None else opened.measured.pace,
+        ladder=ladder_of(config),
     )
     with stops_on_signal(run.interrupt, opened.console), progress:
         stop = run.run()
@@ -139,6 +157,14 @@ def search(opened: Opened) -> Stop:
         opened.tell(f"{name} turned away {away} of {judged} candidates before training{screening.note}")
         opened.tell(foretold(opened.store, opened.study, setup.sieve))
     return stop
+
+
+def _search_seconds(opened: Opened) -> float | None:
+    """Of wall time, until what comes after the search has to begin."""
+    if opened.plan is None or not isfinite(opened.ends):
+        return None
+    after = opened.plan.later_s + opened.plan.hand_over_s
+    return max(0.0, opened.ends - after - time.monotonic())
 
 
 def _note_idle(pool: Pool, opened: Opened) -> None:

@@ -241,9 +241,7 @@ def prepare(config: SearchConfig) -> Setup:
     task = get_task(config.task)
     section = config.space
     space = named_space(section.name, per_position=section.per_position, **section.lists)
-    low, high = config.band
-    limit = inf if high is None else high
-    budget = Budget(task.interface, limit, low, config.convention, config.cost_limits)
+    budget = budget_of(config, task.interface)
     budget.check(space)
     _check_reachable(budget, space)
     first = first_genotypes(config.first, space, budget)
@@ -252,6 +250,21 @@ def prepare(config: SearchConfig) -> Setup:
     supernet = find_supernet(config, space, bench.data)
     sieve = find_sieve(config, task, bench.data, supernet)
     return Setup(**vars(bench), space=space, budget=budget, first=first, sieve=sieve, supernet=supernet)
+
+
+def budget_of(config: SearchConfig, task: Task) -> Budget:
+    """What networks of the study may cost."""
+    low, high = config.band
+    limit = min(inf if high is None else high, inf if config.time_gmacs is None else config.time_gmacs)
+    return Budget(task, limit, low, config.convention, config.cost_limits)
+
+
+def with_settings(bench: Bench, config: SearchConfig) -> Bench:
+    """The bench under a configuration that trains otherwise, or within a narrower budget, on the same data."""
+    changed = replace(bench, config=config, recipe=_recipe(config, bench.device))
+    if isinstance(changed, Setup):
+        return replace(changed, budget=budget_of(config, bench.task.interface))
+    return changed
 
 
 def prepare_bench(config: SearchConfig) -> Bench:

@@ -10,7 +10,8 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import isfinite
+from functools import partial
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,9 @@ from search.engine import Limits
 from search.execution import Execution, cost_measurements, write_weights
 from search.handing_over import trial_network
 from search.inheritance import inheriting
+from search.planning import Ladder
 from search.progress import TerminalProgress
+from search.stage_time import StageTime, Training, cost_of, stage_time
 from search.studies import Opened
 from search.teachers import Teacher
 from spaces.architecture import Architecture
@@ -50,6 +53,7 @@ from spaces.task import Task
 BATCHES = 8  # of training patches, for criteria that need data
 CACHE_BYTES = 2**30  # teachers' outputs for whole training images are kept unless they take more
 OPEN = ("waiting", "running")
+UNFINISHED = (*OPEN, "paused")
 
 MakeJob = Callable[[Trial, bytes | None, float], Job]
 """The job of a trial, from its checkpoint and the seconds spent before it."""
@@ -87,10 +91,12 @@ class Stages:
 
     Args:
         cache: Folder for teachers' outputs; by default the study's own, unless they take over a GiB.
+        keep_time: Begin no training that the command's time isn't enough for, and end all when it is over.
     """
 
-    def __init__(self, opened: Opened, *, cache: Path | None = None):
+    def __init__(self, opened: Opened, *, cache: Path | None = None, keep_time: bool = False):
         self.opened = opened
+        self._keep_time = keep_time
         self._store, self._study, self._bench = opened.store, opened.study, opened.bench
         self._task = opened.bench.task.interface
         self._cache = cache
@@ -236,7 +242,7 @@ class Stages:
     def train(self, orders: Sequence[Order]) -> list[Trial]:
         """Train on, all at the same time as far as there are workers; the trials in the order of the orders.
 
-        Returns: Complete and failed ones.
+        Returns: Complete and failed ones, and where the command's time wasn't enough some that wait.
         Raises:
             ValueError: for patches that don't fit the images or the network.
             InterruptedStage: on Ctrl-C.
@@ -287,6 +293,33 @@ class Stages:
         """A search's job; of one that inherited, from the same tensors as it."""
         make = inheriting(self._bench.job, self._store, self._study.id, self.opened.folder, ())
         return make(trial, checkpoint, seconds)
+
+    def finish(self, trials: Sequence[Trial], *, seconds: float | None = None) -> list[Trial]:
+        """Train unfinished trials of the search to their end, from their last rungs, as the search would have.
+
+        Args:
+            seconds: After which those that still run are cut off; they go on from their last rung another time.
+
+        Returns: The trials, in whatever state they are then.
+        Raises: InterruptedStage: on Ctrl-C.
+        """
+        unfinished = [self._rested(trial) for trial in trials if trial.state in UNFINISHED]
+        if unfinished:
+            make: MakeJob = self._bench.job
+            config = self._bench.config
+            if config.inherit:  # a resumed search may start others from what is kept
+                make = inheriting(make, self._store, self._study.id, self.opened.folder, config.ladder)
+            if not self._finish(unfinished, make, seconds=seconds) and self._interrupted:
+                raise InterruptedStage
+        return [self._again(trial) for trial in trials]
+
+    def _rested(self, trial: Trial) -> Trial:
+        """The trial; one of a ladder whose driver was killed rests at its last rung, if it has one."""
+        ladder = self._bench.config.eta is not None
+        if ladder and trial.state == "running" and self._store.rungs(self._study.id, trial_id=trial.id):
+            self._store.pause_trial(trial.id)
+            return self._again(trial)
+        return trial
 
     def _add_repeat(self, trial: Trial, origin: Mapping[str, Any]) -> Trial:
         architecture = _architecture(trial)
@@ -368,13 +401,15 @@ class Stages:
     def _weights(self, trial: Trial) -> bytes:
         return weights_path(self._store, trial, folder=self.opened.folder).read_bytes()
 
-    def _finish(self, trials: Sequence[Trial], job: MakeJob) -> bool:
-        """Run the trials to their end; False if it was interrupted before."""
+    def _finish(self, trials: Sequence[Trial], job: MakeJob, *, seconds: float | None = None) -> bool:
+        """Run the trials to their end; False if it was interrupted, or the seconds were over, before."""
+        deadline = inf if seconds is None else time.monotonic() + seconds
 
         def settled(trial: Trial, found: Sequence[Measurement] | None, reason: str | None) -> None:
             quality = None if found is None else value(found, *self._bench.objective)
             progress.finished(trial, None if quality is None else (quality, self.gmacs(trial)), reason)
 
+        time_left = self.time() if self._keep_time else StageTime(inf, None)
         execution = Execution(
             self._store,
             self._study.id,
@@ -383,6 +418,7 @@ class Stages:
             folder=self.opened.folder,
             settled=settled,
             retries=self._bench.config.workers.retries,
+            may_start=partial(self._may_start, job, time_left),
         )
         done = self._store.trials(self._study.id, states=["complete"])
         top = max(self.gmacs(trial) for trial in (*done, *trials))
@@ -393,7 +429,43 @@ class Stages:
         for trial in done:
             progress.adopted((self.quality(trial), self.gmacs(trial)))
         with stops_on_signal(self._interrupt, self.opened.console), progress:
-            return execution.finish(trials, progress, lambda: self._interrupted)
+            ended = execution.finish(
+                trials,
+                progress,
+                lambda: self._interrupted or time_left.over or time.monotonic() >= deadline,
+            )
+        if not self._interrupted and time_left.over:
+            self.opened.tell(
+                "note: the time is over: what wasn't finished waits for a resume", style="yellow"
+            )
+        return ended or not self._interrupted
+
+    def time(self) -> StageTime:
+        """What is left of the command's time."""
+        bench, train = self._bench, self._bench.data.train
+        pixels = [
+            sum(image.pixels.size for image in pairs.inputs) for pairs in (train, bench.data.validation)
+        ]
+        kept = bool(self._cache_folder())  # teachers see whole training images once
+        return stage_time(self.opened, teaching=pixels[0] / pixels[1] if kept else None)
+
+    def training(self, order: Order) -> Training:
+        """What the order's training costs."""
+        teacher = order.teacher
+        taught = [] if teacher is None else [cost_of(order.parent, self.opened)]
+        return Training(
+            cost_of(order.parent, self.opened), max(taught, key=lambda each: each.macs, default=None)
+        )
+
+    def _may_start(self, job: MakeJob, left: StageTime, trial: Trial) -> bool:
+        """Whether a trial can be trained to its end in time."""
+        if not left.limited:
+            return True
+        steps = job(trial, None, 0.0)
+        ladder = Ladder(steps.rungs, (steps.recipe.steps,))
+        done = max((rung.step for rung in self._store.rungs(self._study.id, trial_id=trial.id)), default=0)
+        part = 1 - done / steps.recipe.steps
+        return part * left.seconds(Training(cost_of(trial, self.opened)), ladder) <= left.left()
 
     def _interrupt(self) -> None:
         self._interrupted = True
@@ -551,7 +623,8 @@ class Plan:
 def prune_all(stages: Stages, wanted: Sequence[tuple[Trial, float]], plan: Plan) -> list[list[Trial]]:
     """Prune trials to their targets in GMACs; of each the trials that were made, the last complete one at the end.
 
-    Recovery trainings of one step run at the same time. A chain of which one fails ends there.
+    Recovery trainings of one step run at the same time. A chain of which one fails ends there. Where the command's time
+    is limited, later ones aren't pruned if that would leave too little to train the others.
 
     Raises: ValueError: for a target that can't be met, or more than one iteration without recovery.
     """
@@ -559,6 +632,7 @@ def prune_all(stages: Stages, wanted: Sequence[tuple[Trial, float]], plan: Plan)
         raise ConfigError(
             f"{plan.iterations} iterations need a recovery between them: give its recipe, such as 'finetune'"
         )
+    left = stages.time()
     chains: list[list[Trial]] = [[] for _ in wanted]
     ends = [trial for trial, _ in wanted]
     for step in range(1, plan.iterations + 1):
@@ -569,8 +643,13 @@ def prune_all(stages: Stages, wanted: Sequence[tuple[Trial, float]], plan: Plan)
             goal = target if step == plan.iterations else own * (target / own) ** (step / plan.iterations)
             if step > 1 and stages.gmacs(ends[i]) <= goal:
                 continue
+            if not left.may_prune(sum(map(bool, chains))) and not chains[i]:
+                continue
+            started = time.monotonic()
             ends[i] = stages.prune(ends[i], goal, criterion=plan.criterion, round_to=plan.round_to)
+            left.pruned(time.monotonic() - started)
             chains[i].append(ends[i])
+        going = [i for i in going if chains[i]]
         if plan.recovery is not None and (plan.recover_last or step < plan.iterations):
             trained = stages.train([Order(ends[i], plan.recovery) for i in going])
             for i, trial in zip(going, trained, strict=True):

@@ -5,10 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import cache, partial
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +20,25 @@ from rich.markup import escape
 
 from evaluators.trial import score
 from results.schema import Study
-from results.store import Store, StudyExists
+from results.store import Store, StoreError, StudyExists
 from search.config import ConfigError, SearchConfig, resolve, resumed
 from search.driving import workers
 from search.first import check_first
+from search.planning import Plan, duration
 from search.pool import Pool
 from search.ray_workers import check_reachable
-from search.setup import Bench, Setup, environment, prepare, prepare_bench, use_one_thread
+from search.setup import (
+    Bench,
+    Setup,
+    environment,
+    prepare,
+    prepare_bench,
+    use_one_thread,
+    with_settings,
+)
 from search.strategies import STRATEGIES, create_strategy
+from search.time_plan import config_of, measure, plan_for
+from search.timing import Measured
 from search.trackers import find_tracker, tracked
 from spaces.baselines import published
 from spaces.checkpoint import load_published
@@ -49,6 +63,9 @@ class Opened:
     Attributes:
         bench: What its networks are trained and scored on; a ``Setup`` where it may search.
         pool: Gives the workers, which are started when they are first asked for.
+        ends: When the command is to end (``time.monotonic``); infinite where no time is limited.
+        plan: Of the search, where time or worker-hours are limited.
+        measured: What the workers take, where it was measured.
     """
 
     store: Store
@@ -57,6 +74,9 @@ class Opened:
     place: Place
     console: Console
     pool: Callable[[], Pool]
+    ends: float = inf
+    plan: Plan | None = None
+    measured: Measured | None = None
 
     @property
     def folder(self) -> Path:
@@ -78,6 +98,9 @@ def open_study(
     stem: str | None = None,
     console: Console | None = None,
     searching: bool = True,
+    timed: bool = False,
+    later: Callable[[SearchConfig], float] = lambda config: 0.0,
+    started: float | None = None,
 ) -> Iterator[Opened]:
     """A new study, or one that goes on, for this process alone.
 
@@ -86,10 +109,14 @@ def open_study(
             resuming, only what may change (trials, time, workers, later stages).
         study: Its name; by default a new one, ``<stem or task>-<number>``.
         searching: The bench is to be a ``Setup``, and workers are started at once; else the space isn't looked at.
+        timed: The command keeps to the configuration's time: workers are timed and a plan is made.
+        later: Share of the time for stages after the search, by the configuration.
+        started: When the command began (``time.monotonic``): the time counts from there.
 
     Raises: ValueError: for a configuration, images or a study that can't be used; nothing is written then.
         StoreError: if the store can't be written.
     """
+    started = time.monotonic() if started is None else started
     use_one_thread()
     console = console or Console(quiet=True)
     check_name(study, resume=resume)
@@ -116,17 +143,82 @@ def open_study(
             _check_same(store.study(name), bench)
         elif _exists(store, name):
             raise StudyExists(name, store.place)
-        pool = cache(lambda: stack.enter_context(workers(bench, console)))
+        limit = _limit(store, name, config, said, resume=resume) if timed else None
+        opened_bench = bench
+        pool = cache(lambda: stack.enter_context(workers(opened_bench, console)))
         if searching:  # before a study is made, so that a wrong address leaves none
             pool()
+        ends = inf if limit is None else started + limit
+        measured, plan = None, None
+        if timed and (limit is not None or config.worker_hours is not None):
+            console.print("Timing a few networks on the workers ...", style="dim")
+            measured = measure(bench, pool(), ends - time.monotonic())
+            if isinstance(bench, Setup):
+                plan = plan_for(
+                    bench,
+                    measured,
+                    said,
+                    workers=pool().capacity,
+                    resume=resume,
+                    ends=ends,
+                    started=started,
+                    later=later(config),
+                )
+                bench = with_settings(bench, config_of(plan, bench.config, said, resume=resume))
         record = (
             _resumed(store, name, bench, workers=searching) if resume else _created(store, name, bench, goal)
         )
+        if plan is not None:
+            record = store.add_data(record.id, {"plan": plan.to_data()})
+        if limit is not None:
+            stack.enter_context(_spending(store, record, ends, limit, fresh=not resume or "time" in said))
         for make in trackers:
             tracker = make(record, place.folder(name), place.runs)
             console.print(f"log: {tracker.place}", style="dim", markup=False, soft_wrap=True)
             stack.enter_context(tracked(store, record, tracker, partial(_warn, console)))
-        yield Opened(store, record, bench, place, console, pool)
+        yield Opened(store, record, bench, place, console, pool, ends, plan, measured)
+
+
+def _limit(
+    store: Store, name: str, config: SearchConfig, said: Mapping[str, Any], *, resume: bool
+) -> float | None:
+    """Seconds that the command has; of a resumed study that isn't given a time, what is left of its own.
+
+    Raises: ConfigError: if nothing is.
+    """
+    if config.seconds is None or not resume or "time" in said:
+        return config.seconds
+    spent = _spent(store, store.study(name))
+    if spent >= config.seconds:
+        raise ConfigError(
+            f"study '{name}' has spent its time, {duration(config.seconds)}: give --time for more, counted from now"
+        )
+    return config.seconds - spent
+
+
+def _spent(store: Store, study: Study) -> float:
+    """Seconds of the study's time that earlier runs spent; of one that was killed, up to what it last recorded."""
+    clock = study.data.get("clock", {})
+    spent = float(clock.get("spent_s", 0.0))
+    if (began := clock.get("began")) is not None:
+        begun = datetime.fromisoformat(began)
+        moments = [m for t in store.trials(study.id) for m in (t.started_at, t.finished_at) if m is not None]
+        spent += max(0.0, (max([begun, *moments]) - begun).total_seconds())
+    return spent
+
+
+@contextmanager
+def _spending(store: Store, study: Study, ends: float, limit: float, *, fresh: bool) -> Iterator[None]:
+    """Keeps on record how much of its time the study has spent."""
+    before = 0.0 if fresh else _spent(store, study)
+    began = datetime.now(UTC) - timedelta(seconds=limit - (ends - time.monotonic()))
+    store.add_data(study.id, {"clock": {"spent_s": before, "began": began.isoformat()}})
+    try:
+        yield
+    finally:
+        with suppress(StoreError):  # which has been said, if it can't be written
+            spent = before + limit - (ends - time.monotonic())
+            store.add_data(study.id, {"clock": {"spent_s": spent, "began": None}})
 
 
 def _warn(console: Console, text: str) -> None:
@@ -312,6 +404,13 @@ def introduce(opened: Opened) -> None:
         f"train on {len(data.train)} images of {escape(data.train.name)}, score on {len(data.validation)} of "
         f"{escape(data.validation.name)}: {bench.objective[0]} of {bench.task.baseline_name} {bench.trivial:.3f} dB"
     )
+    if opened.plan is not None and opened.measured is not None:
+        opened.tell(f"plan: {opened.plan}")
+        up = opened.measured.up_s
+        opened.tell(
+            f"a worker was up after {up:.1f} s, its peak memory {opened.measured.memory_bytes / 2**20:.0f} MiB",
+            style="dim",
+        )
     for note in bench.notes:
         console.print(f"note: {escape(note)}", style="dim")
     console.print(f"store {escape(opened.place.db)}, files in {escape(str(opened.folder))}", style="dim")

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
 from numpy.typing import NDArray
 
-from results.dashboard import analysis, fronts, progress, schemas, trials, views
+from results.dashboard import analysis, early, fronts, progress, schemas, trials, views
 from results.dashboard.answers import Json
 from results.dashboard.columns import STAGES, STATES, Snapshot
 from results.dashboard.errors import ApiError
@@ -192,6 +192,17 @@ def _add_fronts(made: APIRouter, studies: Studies) -> None:
         else:
             snapshot, features = opened.columns.snapshot(), Features()
         return Json(_front(opened, snapshot, x, y, _chosen(snapshot, features, asked)))
+
+    @made.get("/studies/{study}/preliminary", tags=["fronts"], responses=answers(schemas.Preliminary))
+    def preliminary(study: str, x: Key | None = None, y: Key | None = None) -> Json:
+        """Networks that aren't trained to the end, at the highest rung where several can be compared.
+
+        The axes are the study's own unless others are named; members are those of its own objectives.
+        """
+        opened = studies.find(study)
+        axes = Axes(opened.study, opened.columns.snapshot())
+        across, up = axes.find(x) if x else axes.x, axes.find(y) if y else axes.y
+        return Json(early.early_front(opened, across, up))
 
     @made.get("/studies/{study}/intervals", tags=["fronts"], responses=answers(schemas.Intervals))
     def intervals(study: str, y: Key | None = None) -> Json:

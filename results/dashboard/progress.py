@@ -10,7 +10,7 @@ from results.dashboard import fronts
 from results.dashboard.columns import STATES, Snapshot, Times
 from results.dashboard.features import unchecked
 from results.dashboard.trials import with_curves
-from results.dashboard.views import Axes, Opened, asks, limits, spent
+from results.dashboard.views import Axes, Opened, asks, limits, spent, state_of
 from results.history import hypervolume_history
 from results.schema import Trial
 
@@ -34,7 +34,7 @@ def moving(opened: Opened) -> dict[str, Any]:
     """What changes all the time, which listeners are sent."""
     snapshot = opened.columns.snapshot()
     return {
-        "state": opened.study.state,
+        **state_of(opened.study, snapshot),
         "revision": snapshot.revision,
         "running": _running(opened, snapshot),
         "waiting": int((snapshot.state == STATES.index("waiting")).sum()),

@@ -80,12 +80,15 @@ class StudySummary(Model):
     seed: int
     space: str
     state: str
+    stop: str | None = Field(description="Why its last run ended: a limit that was reached, or interrupted.")
+    status: str = Field(description="State, reason and how many trials rest, in words.")
     created_at: datetime
     finished_at: datetime | None
     trials: int
     complete: int
     failed: int
     running: int
+    paused: int = Field(description="Trials that rest at a rung.")
     goal: str
     best: Best | None
     revision: Revision
@@ -215,6 +218,8 @@ class StudyRecord(Model):
     config: Any
     environment: Any
     state: str
+    stop: str | None = Field(description="Why its last run ended: a limit that was reached, or interrupted.")
+    status: str = Field(description="State, reason and how many trials rest, in words.")
     created_at: datetime
     finished_at: datetime | None
     goal: str
@@ -288,6 +293,25 @@ class Front(Model):
     worthless: int = Field(description="Complete trials that don't beat the trivial method.")
     unmet: int = Field(description="Complete trials beyond a hard limit of the study's; never members.")
     considered: int
+    revision: Revision
+
+
+class EarlyPoint(Model):
+    number: Number
+    x: float
+    y: float
+    member: bool = Field(description="Whether it is on the preliminary front, by the study's own objectives.")
+
+
+class Preliminary(Model):
+    """Networks that aren't trained to the end, as they were at one rung; not comparable with those that are."""
+
+    step: int | None = Field(description="Of the rung; null where no unfinished network has been scored.")
+    steps: int = Field(description="Of a whole training.")
+    x: Column
+    y: Column
+    points: list[EarlyPoint]
+    command: str | None = Field(description="What trains the members to the end.")
     revision: Revision
 
 
@@ -420,6 +444,8 @@ class Hypervolume(Model):
 
 class Progress(Model):
     state: str
+    stop: str | None = Field(description="Why its last run ended: a limit that was reached, or interrupted.")
+    status: str = Field(description="State, reason and how many trials rest, in words.")
     revision: Revision
     running: list[Running]
     waiting: int

@@ -18,7 +18,7 @@ from results.dashboard.errors import ApiError
 from results.dashboard.features import Features
 from results.dashboard.published import stars
 from results.durations import seconds
-from results.overview import budget_of, cost_key, floor_of, goal_text, limits_of, objectives_of
+from results.overview import budget_of, cost_key, floor_of, goal_text, limits_of, objectives_of, state_text
 from results.schema import Study
 from results.store import Store
 from spaces.objectives import DEFAULT
@@ -133,15 +133,21 @@ def summary(opened: Opened) -> dict[str, Any]:
         "strategy": study.strategy,
         "seed": study.seed,
         "space": study.space_name,
-        "state": study.state,
+        **state_of(study, snapshot),
         "created_at": study.created_at,
         "finished_at": study.finished_at,
         "trials": len(snapshot),
-        **{state: states.get(state, 0) for state in ("complete", "failed", "running")},
+        **{state: states.get(state, 0) for state in ("complete", "failed", "running", "paused")},
         "goal": goal_text(study),
         "best": found,
         "revision": snapshot.revision,
     }
+
+
+def state_of(study: Study, snapshot: Snapshot) -> dict[str, Any]:
+    """The study's state, why its last run ended, and both in words."""
+    paused = int((snapshot.state == STATES.index("paused")).sum())
+    return {"state": study.state, "stop": study.stop, "status": state_text(study, paused)}
 
 
 def counts(snapshot: Snapshot) -> dict[str, dict[str, int]]:
@@ -174,7 +180,7 @@ def detail(opened: Opened) -> dict[str, Any]:
         "data": study.data,
         "config": study.config,
         "environment": study.environment,
-        "state": study.state,
+        **state_of(study, snapshot),
         "created_at": study.created_at,
         "finished_at": study.finished_at,
         "goal": goal_text(study),

@@ -10,9 +10,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from results.figures import save_front_figure
+from results.figures import save_front_figure, save_preliminary_figure
 from results.overview import Overview
 from results.plots import BASELINE, BUDGET, COLOURS, FAINT, FRONT, INK, plot_curves, plot_growth
+from results.preliminary import preliminary_of
 from results.schema import Rung
 
 CURVES = 8  # of front members; more lines than colours can't be told apart
@@ -30,9 +31,12 @@ VARIABLES = {
 
 
 def drawings(found: Overview, rungs: Sequence[Rung], record: Mapping[str, Any]) -> dict[str, Markup]:
-    """``front``, ``curves`` and ``growth``; empty where there is nothing to draw."""
-    made = dict.fromkeys(("front", "curves", "growth"), Markup())
+    """``front``, ``curves`` and ``growth``, or ``preliminary``; empty where there is nothing to draw."""
+    made = dict.fromkeys(("front", "preliminary", "curves", "growth"), Markup())
     if not found.front.members:
+        early = preliminary_of(found, rungs)
+        if early is not None and early.members:
+            made["preliminary"] = _svg(lambda path: save_preliminary_figure(early, path), "preliminary")
         return made
     made["front"] = _svg(lambda path: save_front_figure(found, path), "front")
     if curves := _curves(found, rungs):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,10 +21,12 @@ from results.overview import (
     goal_text,
     goals,
     rows,
+    state_text,
     value,
 )
+from results.preliminary import Preliminary, finish_command, preliminary_of, why_no_front
 from results.repeats import is_repeat
-from results.schema import Ask, Rung, Study, Trial, turned_away_by
+from results.schema import Ask, Rung, Study, Trial, failure_kind, turned_away_by
 from results.store import Store
 from spaces.architecture import Architecture
 from spaces.measurement import Measurement
@@ -38,11 +39,13 @@ def of_study(store: Store, found: Overview, rungs: Sequence[Rung]) -> dict[str, 
     """Everything but the single trials."""
     study = found.study
     best, why_none = _best(found)
+    early = preliminary_of(found, rungs)
     lineage = store.lineage(best.id) if best else ()
     steps = steps_by_trial(rungs)
     record: dict[str, Any] = {
         "made": {"at": utc_text(datetime.now(UTC)), "pixelfront": version("pixelfront")},
-        "study": _study(study),
+        "study": _study(study)
+        | {"status": state_text(study, sum(t.state == "paused" for t in found.trials))},
         "objective": {"name": study.data["objective"][0], "protocol": study.data["objective"][1]}
         | {"unit": found.front.quality.unit if found.front.quality else "dB"},
         "cost": {"name": "GMACs", "protocol": cost_key(study)[1]},
@@ -58,6 +61,8 @@ def of_study(store: Store, found: Overview, rungs: Sequence[Rung]) -> dict[str, 
         },
         "asks": _asks(store.asks(study.id)),
         "front": rows(found),
+        "preliminary": early and early.record,
+        "why_no_front": None if found.front.members else why_no_front(found, early),
         "starts": starts_text(found),
         "goals": [
             {
@@ -83,7 +88,7 @@ def of_study(store: Store, found: Overview, rungs: Sequence[Rung]) -> dict[str, 
         "lineage": [_line(found, trial, steps) for trial in lineage],
         "stages": _tree(found, steps),
         "failures": _failures(found.trials),
-        "commands": _commands(found, best, lineage),
+        "commands": _commands(found, early, best),
     }
     return record | {"summary": _summary(found, record)}
 
@@ -141,6 +146,7 @@ def _study(study: Study) -> dict[str, Any]:
     said = {"name": study.name, "task": study.task, "strategy": study.strategy, "seed": study.seed}
     return said | {
         "state": study.state,
+        "stop": study.stop,
         "created_at": utc_text(study.created_at),
         "finished_at": utc_text(study.finished_at),
         "goal": goal_text(study),
@@ -250,7 +256,7 @@ def _failures(trials: Iterable[Trial]) -> list[dict[str, Any]]:
     groups: dict[str, list[Trial]] = defaultdict(list)
     for trial in trials:
         if trial.state == "failed":
-            groups[re.sub(r"\d+(\.\d+)?", "#", trial.reason or "")].append(trial)
+            groups[failure_kind(trial.reason)].append(trial)
     return [
         {
             "reason": failed[0].reason,
@@ -262,7 +268,7 @@ def _failures(trials: Iterable[Trial]) -> list[dict[str, Any]]:
     ]
 
 
-def _commands(found: Overview, best: Trial | None, lineage: Sequence[Trial]) -> dict[str, Any]:
+def _commands(found: Overview, early: Preliminary | None, best: Trial | None) -> dict[str, Any]:
     """What to type: again, on, and what to do with the winner; the configuration as the file that they name."""
     study = found.study
     name = shlex.quote(study.name)
@@ -273,6 +279,8 @@ def _commands(found: Overview, best: Trial | None, lineage: Sequence[Trial]) -> 
         "resume": f"pixelfront {again[0]} --study {name} --resume",
         "front": f"pixelfront front {name}",
     }
+    if early is not None and early.remainders:
+        said |= {"finish": finish_command(study, early.remainders)}
     if best is not None:
         said |= {
             "export": f"pixelfront export {name} {best.number} -o winner.onnx",
@@ -319,6 +327,9 @@ def _summary(found: Overview, record: Mapping[str, Any]) -> str:
         parts += _found(found, record)
     elif found.trials:
         parts.append("None is complete, so there is no front.")
+        if (early := record["preliminary"]) is not None and early["members"]:
+            at = f"step {early['step']:,} of {early['steps']:,}"
+            parts.append(f"The preliminary front, at {at}, has {count(len(early['members']), 'member')}.")
     if record["asks"]["questions"]:
         asks = record["asks"]
         parts.append(

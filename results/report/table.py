@@ -32,6 +32,7 @@ def trials_csv(found: Overview, rungs: Sequence[Rung]) -> str:
             "digest": trial.digest,
             "attempts": trial.attempts,
             "steps": steps.get(trial.id),
+            "complete": int(trial.state == "complete"),
             "seconds": trial.seconds,
             "created_at": utc_text(trial.created_at),
             "finished_at": utc_text(trial.finished_at),

@@ -31,28 +31,44 @@ def front(
     json: Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="CSV to standard output.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Write a figure (png, pdf or svg).")] = None,
+    preliminary: Annotated[
+        bool,
+        typer.Option("--preliminary", help="Also of networks that aren't trained to the end, at one rung."),
+    ] = False,
     runs: Runs = RUNS,
     db: Db = None,
 ) -> None:
-    """Print a study's Pareto front."""
+    """Print a study's Pareto front.
+
+    Where no network is trained to the end yet, the preliminary front, and what gives a front; the exit code is then 1.
+    With --preliminary --csv or --plot the preliminary front alone.
+    """
     from results import overview, tables
+    from results.preliminary import preliminary as preliminary_front
+    from results.preliminary import why_no_front
 
     if json and csv:
         raise ValueError("expected one of --json and --csv, got both: they share standard output")
     with open_store(runs, db) as store:
         found = overview.overview(store, study)
+        wanted = preliminary or not found.front.members
+        early = preliminary_front(store, found) if wanted else None
+    there = bool(found.front.members or (preliminary and early is not None and early.members))
     if json:
-        typer.echo(overview.as_json(found))
+        typer.echo(overview.as_json(found, early.record if early else None))
     elif csv:
-        typer.echo(tables.front_csv(found), nl=False)
+        typer.echo(tables.front_csv(found, early), nl=False)
     else:
-        console().print(tables.front_table(found))
-    if plot:
-        from results.figures import save_front_figure
+        console().print(tables.front_table(found, early))
+    if plot and there:
+        from results.figures import save_front_figure, save_preliminary_figure
 
-        if not found.front.members:
-            raise ValueError(f"study '{study}' has no complete trial yet, so there is nothing to plot")
-        typer.echo(save_front_figure(found, plot), err=True)
+        made = save_preliminary_figure(early, plot) if early else save_front_figure(found, plot)
+        typer.echo(made, err=True)
+    if not there:
+        if json or csv:
+            raise overview.NoResultError(why_no_front(found, early))
+        raise typer.Exit(1)
 
 
 @app.command(rich_help_panel="Look")

@@ -148,9 +148,29 @@ def open_store(runs: Path, db: str | None, *, read_only: bool = False) -> Any:
 
 
 def trial_of(store: Any, study: Any, name: str) -> Any:
-    from results.overview import find_trial
+    from results.overview import NoResultError, find_trial, overview
+    from results.preliminary import preliminary, why_no_front
 
-    return find_trial(store, study, name)
+    try:
+        return find_trial(store, study, name)
+    except NoResultError:
+        found = overview(store, study.name)
+        if found.front.members:
+            raise
+        raise NoResultError(
+            f"study '{study.name}': {why_no_front(found, preliminary(store, found))}"
+        ) from None
+
+
+def end_with(found: Any, *, interrupted: bool = False) -> None:
+    """Exit code 1 where no front came of it, or none that beats the trivial method; it has said so.
+
+    Args:
+        interrupted: By the user, to whom a front that may still get better is enough.
+    """
+    front = found.front
+    if not front.members or (not interrupted and front.worthless == len(front.points)):
+        raise typer.Exit(1)
 
 
 def where_it_runs(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from inspect import Parameter, Signature, signature
 from pathlib import Path
+from time import monotonic
 from typing import Annotated, Any
 
 import typer
@@ -50,10 +53,58 @@ from search.commands.options import (
     Widths,
     app,
     console,
+    end_with,
     given,
     place_of,
     where_it_runs,
 )
+
+# Options of `search` by the configuration keys that they set.
+SEARCH_KEYS = {
+    "task": "task",
+    "strategy": "strategy",
+    "seed": "seed",
+    "objective": "objective",
+    "objectives": "objectives",
+    "latency_on": "latency_on",
+    "max_gmacs": "max_gmacs",
+    "gmacs": "gmacs",
+    "convention": "convention",
+    "trials": "trials",
+    "time": "time",
+    "train_steps": "train_steps",
+    "worker_hours": "worker_hours",
+    "window": "window",
+    "eta": "eta",
+    "inherit": "inherit",
+    "repeats": "repeats",
+    "first": "first",
+    "filter": "filter_",
+    "supernet": "supernet",
+    "warm_start": "warm_start",
+    "space.name": "space",
+    "space.blocks": "blocks",
+    "space.widths": "widths",
+    "space.depths": "depths",
+    "space.upsamplers": "upsamplers",
+    "data.train": "data",
+    "data.train_inputs": "data_lr",
+    "data.validation": "val",
+    "data.validation_inputs": "val_lr",
+    "data.test": "test",
+    "data.test_inputs": "test_lr",
+    "data.skip_bad_images": "skip_bad_images",
+    "data.allow_near_duplicates": "allow_near_duplicates",
+    "training.steps": "steps",
+    "training.batch": "batch",
+    "training.patch": "patch",
+    "training.learning_rate": "lr",
+    "training.rungs": "rungs",
+    "training.precision": "precision",
+    "workers.retries": "retries",
+    "workers.hung_after": "hung_after",
+    "logging.to": "log",
+}
 
 
 @app.command(rich_help_panel="Find")
@@ -83,7 +134,8 @@ def search(
     time: Annotated[
         str | None,
         typer.Option(
-            help="Wall time, e.g. 90s, 6m, 1h30m; whichever limit is first.", rich_help_panel=BUDGET
+            help="Wall time of the whole command, e.g. 90s, 6m, 1h30m: networks train as long as it allows.",
+            rich_help_panel=BUDGET,
         ),
     ] = None,
     train_steps: Annotated[
@@ -207,7 +259,12 @@ def search(
     skip_bad_images: SkipBadImages = None,
     allow_near_duplicates: AllowNearDuplicates = None,
     steps: Annotated[
-        int | None, typer.Option(help="Steps a trial [default: 1000].", rich_help_panel=TRAIN)
+        str | None,
+        typer.Option(
+            metavar="N",
+            help="Training steps of a trial, or auto [default: 1000; within a --time what fits].",
+            rich_help_panel=TRAIN,
+        ),
     ] = None,
     batch: Batch = None,
     patch: Patch = None,
@@ -274,67 +331,125 @@ def search(
 
     Ends with the front, front.png, a side-by-side picture and the winner as a checked ONNX file.
     """
-    from search.config import load, settings
+    options, started = locals(), monotonic()  # before anything is imported: a time limit counts from here
+    from search.config import load
     from search.run import run_search
 
-    flags: dict[str, Any] = {
-        "task": task,
-        "strategy": strategy,
-        "seed": seed,
-        "objective": objective,
-        "objectives": objectives,
-        "limits": limit or None,
-        "latency_on": latency_on,
-        "max_gmacs": max_gmacs,
-        "gmacs": gmacs,
-        "convention": convention,
-        "trials": trials,
-        "time": time,
-        "train_steps": train_steps,
-        "worker_hours": worker_hours,
-        "window": window,
-        "eta": eta,
-        "inherit": inherit,
-        "repeats": repeats,
-        "ordered": None if async_ is None else not async_,
-        "first": first,
-        "filter": filter_,
-        "supernet": supernet,
-        "warm_start": warm_start,
-        "space.name": space,
-        "space.blocks": blocks,
-        "space.widths": widths,
-        "space.depths": depths,
-        "space.upsamplers": upsamplers,
-        "space.per_position": None if same_block is None else not same_block,
-        "data.train": data,
-        "data.train_inputs": data_lr,
-        "data.validation": val,
-        "data.validation_inputs": val_lr,
-        "data.test": test,
-        "data.test_inputs": test_lr,
-        "data.skip_bad_images": skip_bad_images,
-        "data.allow_near_duplicates": allow_near_duplicates,
-        "training.steps": steps,
-        "training.batch": batch,
-        "training.patch": patch,
-        "training.learning_rate": lr,
-        "training.rungs": rungs,
-        "training.precision": precision,
-        "workers.retries": retries,
-        "workers.hung_after": hung_after,
-        "logging.to": log,
-        **where_it_runs(workers, cpus, gpus, threads, device, ray_address),
-    }
-    run_search(
-        load(config, flags | settings(set_ or ())),
+    found = run_search(
+        load(config, _search_keys(options)),
         place=place_of(runs, db),
         study=study,
         resume=resume,
         stem=config.stem if config else None,
         console=console(),
         finish=not no_finish,
+        started=started,
     )
+    end_with(found, interrupted=found.study.stop == "interrupted")
+
+
+@app.command(rich_help_panel="Find")
+def finish(
+    study: StudyName,
+    time: Annotated[
+        str | None,
+        typer.Option(
+            help="Wall time, e.g. 90s, 6m: begins none that it isn't enough for, by the seconds a step on record "
+            "[default: as long as it takes].",
+            rich_help_panel=BUDGET,
+        ),
+    ] = None,
+    trials: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,...", help="These unfinished trials instead [default: the preliminary front's]."
+        ),
+    ] = None,
+    workers: NumberOfWorkers = None,
+    cpus: Cpus = None,
+    gpus: Gpus = None,
+    threads: Threads = None,
+    device: Device = None,
+    ray_address: RayAddress = None,
+    set_: Settings = None,
+    runs: Runs = RUNS,
+    db: Db = None,
+) -> None:
+    """Train the best networks of a search that was cut off or too short to their end, and hand over the winner.
+
+    They go on from where they paused, the best first. Interrupted, the same command goes on; so does `search --resume`.
+    """
+    from search.config import settings
+    from search.finish import run_finish
+
+    found = run_finish(
+        study,
+        _numbers(trials),
+        time=time,
+        place=place_of(runs, db),
+        said=given(where_it_runs(workers, cpus, gpus, threads, device, ray_address) | settings(set_ or ())),
+        console=console(),
+    )
+    end_with(found)
+
+
+def _numbers(text: str | None) -> list[int]:
+    """Trials' numbers in ``3,7``.
+
+    Raises: ValueError: for anything else.
+    """
+    parts = [] if text is None else text.split(",")
+    if not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
+        raise ValueError(f"--trials: expected numbers of trials like 3,7, got '{text}'")
+    return [int(part) for part in parts]
+
+
+def _search_keys(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Configuration keys from the options of ``search``; None for those that weren't given."""
+    from search.config import settings
+
+    said = {key: options.get(name) for key, name in SEARCH_KEYS.items()}
+    said["limits"] = options["limit"] or None
+    said["ordered"] = None if options["async_"] is None else not options["async_"]
+    said["space.per_position"] = None if options["same_block"] is None else not options["same_block"]
+    names = ("workers", "cpus", "gpus", "threads", "device", "ray_address")
+    said |= where_it_runs(**{name: options[name] for name in names})
+    return said | settings(options["set_"] or ())
+
+
+def plan(**options: Any) -> None:
+    """Say what a search or run would do in its time: pace, memory, how many networks, when the first front is due.
+
+    Takes the options of `search`, or a TOML file. Trains nothing beyond a few timed steps, and records nothing.
+    """
+    from search.config import load
+    from search.plan import run_plan
+
+    file, as_json = options.pop("file"), options.pop("json")
+    run_plan(
+        load(file or options["config"], _search_keys(options)),
+        console=Console(stderr=True) if as_json else console(),
+        as_json=as_json,
+    )
+
+
+def _as_search(command: Any) -> Any:
+    """The command with the options of ``search`` that say what is trained and where."""
+    left_out = {"study", "resume", "no_finish", "runs", "db", "log"}
+    own = [p for p in signature(search, eval_str=True).parameters.values() if p.name not in left_out]
+    kind = Parameter.POSITIONAL_OR_KEYWORD
+    file = Annotated[Path | None, typer.Argument(metavar="[CONFIG.toml]", help="As for run.")]
+    parameters = [
+        Parameter("file", kind, default=None, annotation=file),
+        *own,
+        Parameter("json", kind, default=False, annotation=Json),
+    ]
+    command.__signature__ = Signature(parameters)
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return command
+
+
+app.command(rich_help_panel="Find")(_as_search(plan))
 
 
 @app.command(rich_help_panel="Find")
@@ -398,17 +513,20 @@ def run(
 
     Ends with one front over all stages, its pictures, and the winner as a checked ONNX file with its lineage.
     """
+    started = monotonic()
     from search.config import load, settings
     from search.pipeline import run_pipeline
 
-    run_pipeline(
+    found = run_pipeline(
         load(config, {"workers.number": workers, "logging.to": log} | settings(set_ or ())),
         place=place_of(runs, db),
         study=study,
         resume=resume,
         stem=config.stem if config else None,
         console=console(),
+        started=started,
     )
+    end_with(found, interrupted=found.study.stop == "interrupted")
 
 
 @app.command(rich_help_panel="Find")

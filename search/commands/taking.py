@@ -62,6 +62,14 @@ def export(
             rich_help_panel=OPTUNA,
         ),
     ] = None,
+    preliminary: Annotated[
+        bool,
+        typer.Option(
+            "--preliminary",
+            help="A network that isn't trained to the end, as it was at its last rung; 'best' is then the preliminary "
+            "front's.",
+        ),
+    ] = False,
     replace: Annotated[
         bool,
         typer.Option("--replace", help="Over a study of that name in the storage.", rich_help_panel=OPTUNA),
@@ -91,17 +99,29 @@ def export(
     if max_drop is not None and not int8:
         raise ValueError("--max-drop is the loss that INT8 may cost: give --int8 too")
     form = format or format_of(output)
+    if int8 and preliminary:
+        raise ValueError("--int8 needs a network that is trained to the end: leave it or --preliminary out")
     if int8 and form != "onnx":
         raise ValueError(f"--int8 writes an ONNX file, got {form}: name it .onnx, or leave --int8 out")
     with open_store(runs, db) as store:
         record = store.study(study)
-        chosen = trial_of(store, record, trial)
         folder = runs.resolve() / record.name
+        if preliminary:
+            from search.early_export import export_early, find_early
+
+            early, task = find_early(store, record, trial), get_task(record.task).interface
+            _say_exported(*export_early(store, record, early, task, output, form, folder=folder))
+            return
+        chosen = trial_of(store, record, trial)
         if int8:
             _export_int8(store, record, chosen, output, max_drop, calibration_patches, folder)
             return
         task = get_task(record.task).interface
         exported, card = export_trial(store, record, chosen, task, output, form, folder=folder)
+    _say_exported(exported, card)
+
+
+def _say_exported(exported: Any, card: Path) -> None:
     sizes = ", ".join(f"{h}x{w}" for h, w in exported.sizes)
     typer.echo(
         f"{exported.path}: {exported.bytes:,} bytes, at most {exported.max_error:.1g} from PyTorch at {sizes}"

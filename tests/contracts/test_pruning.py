@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from random import Random
 
 import numpy as np
@@ -36,11 +35,14 @@ X4 = super_resolution(4)
 def check(architecture: Architecture, task: Task, *, share: float = 0.6) -> tuple[Channels, Pruned]:
     """Prune at random, twice; compare with the masked network and with the foreseen cost.
 
+    All in float64, the pruned weights too: the lengths of weight-normalised convolutions are computed, and rounded
+    to float32 they'd differ from the masked network's by more than what a processor's arithmetic does.
+
     Args:
         share: Of each group's channels that is kept; at least one is.
     """
     torch.manual_seed(0)
-    network = build(architecture, task).eval()
+    network = build(architecture, task).eval().double()
     channels = trace(network, architecture, task)
     assert channels.groups
     pruned, small = prune_at_random(network, architecture, channels, task, share)
@@ -71,7 +73,7 @@ def prune_at_random(
     shapes = tuple(sorted((n, tuple(t.shape)) for n, t in tensors.items() if t.shape != state[n].shape))
     pruned = Architecture.from_json(Pruned(base, shapes).to_json())
     assert isinstance(pruned, Pruned)
-    small = build(pruned, task).eval()
+    small = build(pruned, task).eval().double()
     small.load_state_dict(tensors)
     widths = np.array([len(c) for c in chosen])
     for convention in CONVENTIONS:
@@ -80,11 +82,10 @@ def prune_at_random(
     image = torch.rand(1, task.in_channels, *network.size_requirements.padded(24, 33)).double()
     with torch.no_grad():
         masked = channels.masked(kept, image)
-        whole, ours = (copy.deepcopy(n).double()(image) for n in (network, small))
+        whole, ours = network(image), small(image)
     if channels.groups:
         assert (whole - masked).abs().max() > 1e-5, "nothing was masked"
-    # In float64; the lengths of weight-normalised convolutions are rounded to float32.
-    assert (ours - masked).abs().max() < 1e-7
+    assert (ours - masked).abs().max() < 1e-9
     return pruned, small
 
 
@@ -216,10 +217,10 @@ def test_published(name: str) -> None:
 
 @pytest.mark.parametrize("kind", list(BLOCKS))
 def test_target(kind: str) -> None:
-    """One call lands at most 0.5 % under the target."""
+    """One call lands at most 0.5 % under the target; in float64, where nothing that is stored is rounded."""
     torch.manual_seed(0)
     architecture = Chain(24, (Block(kind),) * 2)
-    network = build(architecture, X4)
+    network = build(architecture, X4).double()
     target = 0.7 * cost(architecture, X4).macs
     found = prune(network, architecture, X4, target=target, criterion="l2")
     assert 0.995 * target <= found.operations <= target

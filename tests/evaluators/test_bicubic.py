@@ -1,5 +1,4 @@
 import hashlib
-import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from evaluators.bicubic import crop_to_multiple, downscale, upscale
 from evaluators.images import read_image
+from tests.work import calls
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 PUBLISHED = [
@@ -149,12 +149,7 @@ def test_refusals() -> None:
             downscale(wrong, 2)
 
 
-def test_a_megapixel_is_quick() -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (1000, 1000, 3), dtype=np.uint8)
-
-    def seconds() -> float:
-        start = time.perf_counter()
-        downscale(pixels, 4)
-        return time.perf_counter() - start
-
-    assert min(seconds() for _ in range(5)) < 0.1
+def test_a_megapixel_takes_fewer_calls_than_it_has_rows() -> None:
+    """No loop over pixels or rows in Python, but for one over a few strips."""
+    pixels = np.zeros((1000, 1000, 3), np.uint8)
+    assert calls(lambda: downscale(pixels, 4)) < 250

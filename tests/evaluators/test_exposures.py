@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 
@@ -94,12 +92,8 @@ def test_light_of_any_unit_is_exposed_by_whole_stops(scene: np.ndarray, unit: fl
     assert 2**-0.51 < exposed(spark).max() < 2**0.51
 
 
-def test_embedded_scenes_are_small_and_quickly_made() -> None:
-    task = get_task("hdr")
-    task.embedded("test")
-    started = time.process_time()
-    pairs = task.embedded("train")
-    assert time.process_time() - started < 3
+def test_embedded_scenes_are_small() -> None:
+    pairs = get_task("hdr").embedded("train")
     assert sum(image.pixels.nbytes for image in (*pairs.inputs, *pairs.targets)) < 150 * 2**20
     for image in pairs.inputs:
         assert isinstance(image, Image)

@@ -1,15 +1,16 @@
 import io
-import time
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
 
+from evaluators import overlap
 from evaluators.images import Image, ImageSet, orientations, read_folder
 from evaluators.overlap import OverlapError, check_disjoint
 from evaluators.photographs import embedded
 from evaluators.tasks.super_resolution import SuperResolution
+from tests.work import calls
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared")
@@ -148,14 +149,27 @@ def test_empty_sets_overlap_with_nothing() -> None:
     check_disjoint(empty, TRAIN)
 
 
-def test_a_thousand_against_a_hundred_is_quick() -> None:
+def test_each_image_is_made_small_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And pairs are compared by numpy: twice the pairs take as many calls as twice the images."""
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (1100, 16, 16, 3), dtype=np.uint8)
     images = tuple(Image(str(i), picture) for i, picture in enumerate(pixels))
-    train, held = ImageSet("train", images[:1000]), ImageSet("held", images[1000:])
-    start = time.perf_counter()
-    check_disjoint(train, held)
-    assert time.perf_counter() - start < 3
+    shrunk: list[int] = []
+    shrink = overlap._shrink
+
+    def counted(pixels: np.ndarray) -> np.ndarray:
+        shrunk.append(id(pixels))
+        return shrink(pixels)
+
+    monkeypatch.setattr(overlap, "_shrink", counted)
+
+    def work(train: int, held: int) -> int:
+        sets = ImageSet("train", images[:train]), ImageSet("held", images[1000 : 1000 + held])
+        return calls(lambda: check_disjoint(*sets))
+
+    work(1000, 100)
+    assert len(shrunk) == len(set(shrunk)) == 1100
+    assert work(200, 100) < 2.5 * work(100, 50)  # 4 times the pairs
 
 
 @pytest.fixture(scope="module")

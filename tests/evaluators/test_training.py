@@ -184,6 +184,16 @@ def test_the_average_follows_its_formula(ema: float) -> None:
     assert torch.equal(*weights) == (ema == 0)
 
 
+def test_the_average_takes_the_running_statistics() -> None:
+    layer = torch.nn.BatchNorm2d(3)
+    state = Training(torch.nn.Sequential(layer, network()), source(pairs()), recipe(3), seed=0)  # type: ignore[arg-type]
+    run(state, 3)
+    learned, averaged = dict(state.network.named_buffers()), dict(state.average.named_buffers())
+    assert learned["0.num_batches_tracked"] == 3
+    assert not torch.equal(learned["0.running_mean"], torch.zeros(3))
+    assert all(torch.equal(averaged[name], learned[name]) for name in learned)
+
+
 class Recorded(PatchSource):
     """Real patches; remembers what was asked for."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from results.durations import seconds
+from results.durations import rounded_up, seconds
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,20 @@ def test_times(text: str, expected: float) -> None:
 def test_no_times(text: str) -> None:
     with pytest.raises(ValueError, match="time"):
         seconds(text)
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        (0.5, "10s"),
+        (41.0, "50s"),
+        (60.0, "60s"),
+        (61.0, "2m"),
+        (3600.0, "1h"),
+        (3601.0, "1h10m"),
+        (90_000.0, "25h"),
+    ],
+)
+def test_rounded_up_is_read_again_as_no_less(amount: float, text: str) -> None:
+    assert rounded_up(amount) == text
+    assert seconds(text) >= amount

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
+from math import inf
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,11 +19,12 @@ from search.asktell import AskTell, Judge
 from search.engine import Limits, Search
 from search.halving import Halving
 from search.inheritance import inheriting
+from search.planning import Ladder
 from search.pool import Ended, Taken
 from search.strategies import STRATEGIES
 from search.studies import Opened
 from spaces.architecture import Architecture
-from spaces.budget import Budget
+from spaces.budget import Budget, extreme
 from spaces.build import cost
 from spaces.measurement import Measurement
 from spaces.objectives import Objective
@@ -173,22 +175,26 @@ def new_search(
     judge: Judge | None = None,
     inherit: bool = False,
     origin: dict[str, Any] | None = None,
+    budget: Budget = BUDGET,
+    ladder: Ladder | None = None,
+    **options: Any,
 ) -> Search:
     """A search of the study, going on from whatever the store holds."""
     made = STRATEGIES[strategy].create(space or small_space(), directions=("max", "min"), seed=seed)
     asks = store.asks(study.id)
     asktell = AskTell(
         made,
-        BUDGET,
+        budget,
         window=window,
-        halving=None if eta is None else Halving(LADDER, eta, ("max", "min")),
+        halving=_halving(eta, ladder),
         ordered=ordered,
         recorded=[ask.genotype for ask in asks],
         told=[ask.told or () for ask in asks],
         judge=judge,
         inherit=inherit,
+        cheapest=extreme(space or small_space(), budget, largest=False),
     )
-    make = job if eta is None else job_of_ladder
+    make = partial(job_of_rungs, ladder) if ladder else job if eta is None else job_of_ladder
     return Search(
         store,
         study.id,
@@ -202,6 +208,25 @@ def new_search(
         retries=retries,
         observer=observer,
         origin=origin,
+        ladder=ladder,
+        **options,
+    )
+
+
+def _halving(eta: float | None, ladder: Ladder | None) -> Halving | None:
+    if ladder is not None:
+        return Halving(ladder.pauses, ladder.eta if ladder.eta > 1 else inf, ("max", "min"))
+    return None if eta is None else Halving(LADDER, eta, ("max", "min"))
+
+
+def job_of_rungs(ladder: Ladder, trial: Trial, checkpoint: bytes | None, seconds: float) -> Job:
+    return Job(
+        trial.architecture,
+        "sr-x4",
+        two_stages(ladder.steps),
+        ladder.rungs,
+        trial.number,
+        checkpoint=checkpoint,
     )
 
 

@@ -28,6 +28,7 @@ from tests.search.studies import (
     new_study,
     psnr,
 )
+from tests.search.virtual import Machine, VirtualClock, VirtualPool, by_gmacs
 
 
 @pytest.fixture
@@ -231,41 +232,26 @@ def test_a_space_that_is_used_up_ends_the_search(store: Store, tmp_path: Path) -
 
 def test_the_time_limit_ends_the_search_and_keeps_what_ran(store: Store, tmp_path: Path) -> None:
     study = new_study(store)
-
-    class EverSlower(InProcess):
-        seconds = 0.0
-
-        def events(self, timeout_s: float) -> Any:
-            self.seconds += 0.01  # so that the last trainings take longer than could be known
-            time.sleep(self.seconds)
-            yield from super().events(timeout_s)
-
-    assert new_search(store, study, EverSlower(), tmp_path, trials=1000, seconds=4).run() == "time"
+    clock = VirtualClock()
+    # Ten times as slow from half of the time on: the trainings that run then take longer than could be known.
+    machine = Machine(by_gmacs(0.5), slower_at=100, slower_by=10)
+    pool = VirtualPool(machine, clock, deadline=200)
+    search = new_search(store, study, pool, tmp_path, trials=1000, seconds=200, clock=clock)
+    assert search.run() == "time"
+    assert clock() <= 200
     trials = store.trials(study.id)
+    assert any(t.state == "complete" for t in trials)
     assert any(t.state == "waiting" and t.attempts for t in trials)
     assert store.study("test").state == "paused"
 
 
-class Slow(InProcess):
-    """Notes when it said something."""
-
-    def __init__(self) -> None:
-        super().__init__(learning, capacity=4)
-        self.said: list[float] = []
-
-    def events(self, timeout_s: float) -> Any:
-        for key, event in super().events(timeout_s):
-            self.said.append(time.monotonic())
-            yield key, event
-        time.sleep(0.02)
-
-
 def test_no_training_is_begun_that_there_is_no_time_for(store: Store, tmp_path: Path) -> None:
     study = new_study(store)
-    search = new_search(store, study, Slow(), tmp_path, trials=1000, eta=3, seconds=5)
-    started = time.monotonic()
+    clock = VirtualClock()
+    pool = VirtualPool(Machine(by_gmacs(0.5)), clock, capacity=4, deadline=300)
+    search = new_search(store, study, pool, tmp_path, trials=1000, eta=3, seconds=300, clock=clock)
     assert search.run() == "time"
-    assert time.monotonic() - started < 5
+    assert 200 < clock() < 300
     assert {trial.state for trial in store.trials(study.id)} == {"complete", "paused"}
     assert store.study("test").state == "paused"
 
@@ -427,13 +413,13 @@ def test_training_steps_are_a_hard_limit_that_leaves_nothing_half_done(store: St
 
 def test_hours_of_workers_end_the_search(store: Store, tmp_path: Path) -> None:
     study = new_study(store)
-
-    pool = Slow()
-    search = new_search(store, study, pool, tmp_path, trials=1000, eta=3, worker_hours=6 / 3600)
+    clock = VirtualClock()
+    pool = VirtualPool(Machine(by_gmacs(0.5)), clock, capacity=4)
+    search = new_search(store, study, pool, tmp_path, trials=1000, eta=3, worker_hours=0.2, clock=clock)
     assert search.run() == "worker_hours"
-    spent = search.tally.worker_hours * 3600
-    assert pool.said[-1] - pool.said[0] < spent  # four of them
-    assert 3 < spent <= 6
+    spent = search.tally.worker_hours
+    assert clock() < 3600 * spent  # four of them
+    assert 0.1 < spent <= 0.2
     # What couldn't have come to its end wasn't begun.
     assert {trial.state for trial in store.trials(study.id)} == {"complete", "paused"}
     assert store.study("test").state == "paused"

@@ -85,7 +85,7 @@ def climb(values: list[list[tuple[float, float]]], eta: float = 3) -> Halving:
     halving = Halving([3**rung for rung in range(len(values))], eta, DIRECTIONS)
     for number, each in enumerate(values[0]):
         halving.tell(number, each)
-    while (found := halving.next(lambda rung: True)) is not None:
+    while (found := halving.next(lambda number, rung: True)) is not None:
         number, rung = found
         halving.tell(number, values[rung][number])
     return halving
@@ -118,16 +118,16 @@ def test_a_small_network_reaches_the_top_though_all_larger_ones_score_higher() -
 
 def test_the_highest_rung_goes_first_in_the_order_of_trials_and_as_far_as_allowed() -> None:
     halving = Halving((1, 2, 4), 2, DIRECTIONS)
-    assert halving.next(lambda rung: True) is None
+    assert halving.next(lambda number, rung: True) is None
     for number in range(4):
         halving.tell(number, (float(number), float(number)))
-    assert halving.next(lambda rung: False) is None
-    assert [halving.next(lambda rung: True) for _ in range(3)] == [(0, 1), (3, 1), None]
+    assert halving.next(lambda number, rung: False) is None
+    assert [halving.next(lambda number, rung: True) for _ in range(3)] == [(0, 1), (3, 1), None]
     halving.tell(3, (3.5, 3.0))
     halving.tell(0, (1.0, 0.0))
     halving.tell(4, (9.0, 9.0))
-    assert halving.next(lambda rung: rung == 1) == (4, 1)
-    assert halving.next(lambda rung: True) == (3, 2)
+    assert halving.next(lambda number, rung: rung == 1) == (4, 1)
+    assert halving.next(lambda number, rung: True) == (3, 2)
     assert [halving.cost(rung) for rung in range(3)] == [1, 1, 2]
 
 
@@ -180,10 +180,10 @@ def test_a_failure_on_the_way_leaves_the_rung_below_as_it_was() -> None:
     halving.tell(0, None)
     for number in (1, 2):
         halving.tell(number, (float(number), float(number)))
-    assert halving.next(lambda rung: True) == (1, 1)
+    assert halving.next(lambda number, rung: True) == (1, 1)
     halving.tell(1, None)
-    assert halving.next(lambda rung: True) == (2, 1)
-    assert halving.next(lambda rung: True) is None
+    assert halving.next(lambda number, rung: True) == (2, 1)
+    assert halving.next(lambda number, rung: True) is None
     assert halving.expected([1, 2]) == [(1.0, 1.0), (2.0, 2.0)]
 
 
@@ -191,6 +191,6 @@ def test_at_the_end_the_ends_of_a_rung_too_small_for_a_decision_go_on() -> None:
     halving = Halving((1, 3), 4, DIRECTIONS)
     for number in range(3):
         halving.tell(number, (float(number), float(number)))
-    assert halving.next(lambda rung: True) is None
+    assert halving.next(lambda number, rung: True) is None
     halving.close()
-    assert [halving.next(lambda rung: True) for _ in range(3)] == [(0, 1), (2, 1), None]
+    assert [halving.next(lambda number, rung: True) for _ in range(3)] == [(0, 1), (2, 1), None]

@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 
 from tests.search.test_cli import run
-from tests.search.test_end_to_end import query, start, wait_for
+from tests.search.test_end_to_end import NOTHING_BETTER, query, start, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -58,7 +58,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A finished run, and what it printed."""
     folder = tmp_path_factory.mktemp("pipeline")
     (folder / "small.toml").write_text(CONFIG)
-    return folder, run("run", "small.toml", "--study", "straight", cwd=folder).stdout
+    return folder, run("run", "small.toml", "--study", "straight", code=NOTHING_BETTER, cwd=folder).stdout
 
 
 def trials(folder: Path, study: str) -> list[Any]:
@@ -134,7 +134,7 @@ def test_a_run_that_is_killed_or_stopped_in_every_stage_ends_as_one_that_was_not
             assert "Traceback" not in output
             assert "running" not in {state for *_, state, _ in trials(folder, "killed")}
             assert query(folder, "SELECT state FROM studies WHERE name = 'killed'") == [("paused",)]
-    run(*again, cwd=folder)
+    run(*again, code=NOTHING_BETTER, cwd=folder)
     assert trials(folder, "killed") == trials(folder, "straight")
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +19,15 @@ import numpy as np
 import pytest
 
 from search.pool import Ended, Lost, Raised, Taken
-from search.ray_workers import MEBIBYTE, ClusterError, Resources, Workers, check_reachable, installed
+from search.ray_workers import (
+    MEBIBYTE,
+    STARTS,
+    ClusterError,
+    Resources,
+    Workers,
+    check_reachable,
+    installed,
+)
 
 
 def obeys(job: Any, data: Any) -> Iterator[Any]:
@@ -174,6 +183,121 @@ def _alive(pid: int) -> bool:
             return file.read().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def _ray_children() -> dict[int, str]:
+    """Command lines of Ray's processes that this process started and that are alive."""
+    import psutil
+
+    found = {}
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if child.status() != psutil.STATUS_ZOMBIE and "/ray/" in (line := " ".join(child.cmdline())):
+                found[child.pid] = line
+    return found
+
+
+def _sessions(temp_dir: Path) -> set[str]:
+    return {path.name for path in temp_dir.glob(f"session_*_{os.getpid()}")}
+
+
+@pytest.fixture
+def temp_dir(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of its own for Ray's sessions, with a short path."""
+    import ray
+
+    ray.shutdown()
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        yield Path(folder) / "ray"
+
+
+def test_a_ray_that_never_starts_is_one_error_and_leaves_nothing(
+    temp_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No time at all for its first process, so that every attempt fails with that process running."""
+    monkeypatch.setenv("RAY_gcs_server_port_wait_time_s", "0")
+    before = _ray_children()
+    notes: list[str] = []
+    with pytest.raises(ClusterError, match=f"in {STARTS} attempts: .*--ray-address") as caught:
+        Workers(obeys, {}, Resources(workers=1), object_store_bytes=100 * MEBIBYTE, tell=notes.append)
+    assert "\n" not in str(caught.value)
+    assert len(notes) == STARTS - 1
+    assert notes[0].startswith("Ray didn't start (")
+    assert notes[0].endswith(f": attempt 2 of {STARTS}")
+    assert not _ray_children().keys() - before.keys()
+    assert not _sessions(temp_dir)
+
+
+@pytest.mark.slow
+def test_a_start_that_timed_out_is_cleaned_up_and_tried_again(temp_dir: Path) -> None:
+    """The first raylet is stopped, as a starved one would be, for as long as Ray waits for it."""
+    import psutil
+
+    bystander = psutil.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    before = _ray_children()
+    stopped: list[int] = []
+    done = threading.Event()
+
+    def stop_first_raylet() -> None:
+        while not stopped and not done.is_set():
+            for pid, line in _ray_children().items():
+                if pid not in before and "/raylet/raylet" in line.split()[0]:
+                    os.kill(pid, signal.SIGSTOP)
+                    stopped.append(pid)
+            time.sleep(0.001)
+
+    watch = threading.Thread(target=stop_first_raylet)
+    watch.start()
+    notes: list[str] = []
+    try:
+        pool: Workers = Workers(
+            obeys, {}, Resources(workers=1), object_store_bytes=100 * MEBIBYTE, tell=notes.append
+        )
+        try:
+            assert (
+                notes[0]
+                == f"Ray didn't start (The current node timed out during startup): attempt 2 of {STARTS}"
+            )
+            assert len(_sessions(temp_dir)) == 1
+            assert not psutil.pid_exists(stopped[0])
+            assert bystander.poll() is None
+            pool.start(1, ("count", 2))
+            assert collect(pool, {1}, seconds=120)[1] == [0, 1, Ended()]
+        finally:
+            pool.stop()
+    finally:
+        done.set()
+        watch.join()
+        bystander.kill()
+        bystander.wait()
+
+
+def test_what_ray_refuses_is_one_error_without_another_attempt(temp_dir: Path) -> None:
+    notes: list[str] = []
+    with pytest.raises(ClusterError, match="^Ray can't start on this machine: ") as caught:
+        Workers(obeys, {}, Resources(workers=1), object_store_bytes=1, tell=notes.append)
+    assert "\n" not in str(caught.value)
+    assert not notes
+    assert not _sessions(temp_dir)
+
+
+def test_ray_starts_where_the_folder_for_temporary_files_has_a_long_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    ray.shutdown()
+    folder = tmp_path / ("long" * 40)
+    folder.mkdir()
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv("TMPDIR", str(folder))
+    pool: Workers = Workers(obeys, {}, Resources(workers=1), object_store_bytes=100 * MEBIBYTE)
+    try:
+        pool.start(1, ("count", 1))
+        assert collect(pool, {1}, seconds=120)[1] == [0, Ended()]
+    finally:
+        pool.stop()
 
 
 def test_more_than_the_machine_has_is_refused() -> None:

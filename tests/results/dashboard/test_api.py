@@ -442,3 +442,33 @@ def test_best_is_the_command_lines_whatever_the_objectives(tmp_path):
             expected = overview.overview(store, NAME).best.number
         with client_of(tmp_path / f"{n}.db") as client:
             assert get(client, STUDY)["best"] == expected, names
+
+
+def test_networks_that_are_not_trained_to_the_end_are_at_one_rung(tmp_path):
+    """Trial 2's later score doesn't count; the complete one isn't listed."""
+    with Store.open(tmp_path / "results.db") as store:
+        made = studies.setup(tmp_path / "images")
+        study = studies.new_study(store, made)
+        store.set_study_state(study.id, "paused", "time")
+        studies.complete(store, study, CHEAP, studies.scores(made, 1.0), tmp_path)
+        with client_of(tmp_path / "results.db") as client:
+            found = get(client, f"{STUDY}/preliminary")
+            assert (found["step"], found["steps"], found["points"], found["command"]) == (None, 20, [], None)
+        for architecture, gains in ((BEATEN, {5: 0.25}), (DEAR, {5: 0.5, 10: 3.0})):
+            trial = studies.add(store, study, architecture)
+            store.start_trial(trial.id)
+            for step, gain in gains.items():
+                store.add_rung(trial.id, step, 0.125, 1.0, studies.scores(made, gain)[:2])
+            store.pause_trial(trial.id)
+        with client_of(tmp_path / "results.db") as client:
+            found = get(client, f"{STUDY}/preliminary")
+            assert (found["step"], found["steps"]) == (5, 20)
+            assert [(p["number"], p["member"]) for p in found["points"]] == [(1, True), (2, True)]
+            trivial = made.trivial
+            assert [p["y"] - trivial for p in found["points"]] == [pytest.approx(0.25), pytest.approx(0.5)]
+            assert found["command"].startswith(f"pixelfront finish {NAME} --time ")
+            by_parameters = get(client, f"{STUDY}/preliminary", x="parameters", y="psnr_rgb")
+            assert [p["member"] for p in by_parameters["points"]] == [True, True]
+            (summary,) = get(client, "/api/v1/studies")["studies"]
+            assert (summary["state"], summary["stop"], summary["paused"]) == ("paused", "time", 2)
+            assert summary["status"] == "paused: time limit, 2 paused"

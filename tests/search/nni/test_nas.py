@@ -37,8 +37,10 @@ def test_tpe_is_the_same_by_the_engine_as_by_ask_and_tell() -> None:
 
 def test_evolution_with_more_running_than_its_population_and_none_told() -> None:
     strategy = make(nas.RegularizedEvolution)
-    for number in range(2 * POPULATION):
-        strategy.space.check(strategy.ask(number))
+    found = [strategy.ask(number) for number in range(2 * POPULATION)]
+    for genotype in found:
+        strategy.space.check(genotype)
+    assert len({repr(genotype) for genotype in found}) > POPULATION
 
 
 def test_children_are_of_those_told_best_last() -> None:

@@ -70,8 +70,10 @@ def test_failing_after_values_is_accepted(kind: type[Strategy]) -> None:
 
 def test_evolution_with_more_running_than_its_population() -> None:
     strategy = make(Evolution)
-    for number in range(3 * POPULATION):
-        strategy.space.check(strategy.ask(number))
+    found = [strategy.ask(number) for number in range(3 * POPULATION)]
+    for genotype in found:
+        strategy.space.check(genotype)
+    assert len({repr(genotype) for genotype in found}) > POPULATION
 
 
 def test_evolution_leaves_global_random_numbers_alone() -> None:

@@ -3,6 +3,7 @@
 import { Fragment, html, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../preact.js';
 import { Chart, axis } from '../chart.js';
 import { alpha, colours, onTheme } from './theme.js';
+import { EarlyMarks } from './early.js';
 import { heading } from './format.js';
 import { STAGES, SYMBOLS, markPath } from './marks.js';
 import { Scale, tickText } from './scale.js';
@@ -15,10 +16,11 @@ const GRID = { left: 66, right: 18, top: 14, bottom: 48 };
 /**
  * x, y: {column, at: Float64Array of values as shown by row, scale: Scale of all, lines: [{value, text, kind}]}
  * front: [{row, x, y}] by rising x, values as shown; corner: the hypervolume's reference {x, y} or null
+ * early: [{number, row, x, y, member}] of networks that aren't trained to the end.
  * inside(row): whether the filters let it through. stars: [{x, y, name}], y null for a cost alone.
  * intervals: [{x, low, high, mean}]. zoom: [x0, x1, y0, y1] or null. wheel: whether the wheel zooms.
  */
-export function Scatter({ store, x, y, front, corner, inside, filterKey, stars, intervals, zoom, setZoom, selected,
+export function Scatter({ store, x, y, front, early, corner, inside, filterKey, stars, intervals, zoom, setZoom, selected,
   onSelect, onOpen, onDrawn, label, tip }) {
   const box = useRef(null);
   const size = useSize(box);
@@ -49,7 +51,7 @@ export function Scatter({ store, x, y, front, corner, inside, filterKey, stars, 
 
   const nearest = (at) => {
     if (at.x < area.left || at.x > area.left + area.width || at.y < area.top || at.y > area.top + area.height) return null;
-    return nearestOf(at, { x, y, px, py, sx, sy, area, front, stars, inside });
+    return nearestOf(at, { x, y, px, py, sx, sy, area, front: [...front, ...early], stars, inside });
   };
   const pointer = usePointer(box, { area, sx, sy, setView, setDrag, setHint, nearest, setHover, onSelect, onOpen, store });
 
@@ -77,6 +79,7 @@ export function Scatter({ store, x, y, front, corner, inside, filterKey, stars, 
       </g>
       <g clip-path="url(#by-plot)">
         <${Stars} stars=${stars} px=${px} py=${py} area=${area} named=${hover?.star} />
+        <${EarlyMarks} early=${early} px=${px} py=${py} />
         ${front.map((member) => html`<${MarkAt} key=${member.number} x=${px(member.x)} y=${py(member.y)} stage=${member.stage}
           kind="member" />`)}
         <${Arrivals} rows=${arrivals} store=${store} x=${x} y=${y} px=${px} py=${py} inside=${inside} />

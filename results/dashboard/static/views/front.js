@@ -5,6 +5,7 @@ import { fetchCharts } from '../chart.js';
 import { announce } from '../parts/announce.js';
 import { go, href } from '../parts/address.js';
 import { useBasket } from '../parts/basket.js';
+import { EarlyHeadline, EarlyMembers, earlyPoints, states } from '../parts/early.js';
 import { NONE, asked, filtered, matcher, readFilters } from '../parts/filters.js';
 import { FilterBar, StageChips } from '../parts/filterbar.js';
 import { count, heading, plural, value } from '../parts/format.js';
@@ -14,7 +15,7 @@ import { Members } from '../parts/members.js';
 import { fitted } from '../parts/scale.js';
 import { Scatter } from '../parts/scatter.js';
 import { Selection } from '../parts/selection.js';
-import { Empty, Fault, Loading, useStore } from '../parts/states.js';
+import { Empty, Fault, Loading, useAnswer, useStore } from '../parts/states.js';
 
 fetchCharts();
 
@@ -44,11 +45,15 @@ function Shown({ study, info, query, setQuery, store }) {
   const ys = useMemo(() => averaged(shown(points, y), intervals, store, y), [store.version, y, intervals]);
 
   const front = useMemo(() => members(answer, store, x, y), [answer, store.version, x, y]);
+  const { complete, open } = useMemo(() => states(points), [store.version]);
+  const preliminary = useEarly(study, query, store, open && (!complete || query.early === '1'));
+  const early = useMemo(() => earlyPoints(preliminary, store, x, y).filter(({ row }) => inside(row)),
+    [preliminary, store.version, x, y, inside]);
   const stars = useMemo(() => starsOf(study, x, y), [study, x, y]);
   const xLines = useMemo(() => linesOf(study, x), [study, x]);
   const yLines = useMemo(() => linesOf(study, y), [study, y]);
   const whole = query.fit === 'all';
-  const scales = useScales({ xs, ys, x, y, log, front, stars, xLines, yLines, whole, waiting: !answer });
+  const scales = useScales({ xs, ys, x, y, log, front, early, stars, xLines, yLines, whole, waiting: !answer });
   const bars = useMemo(() => barsOf(intervals, store, xs, y), [intervals, xs, y]);
 
   const [basket, toggle] = useBasket(study.name, info.limits.compare);
@@ -62,7 +67,7 @@ function Shown({ study, info, query, setQuery, store }) {
   useEffect(() => { if (answer) announceFront(answer, front, x, y); }, [front.map((member) => member.number).join()]);
   const [charted, setCharted] = useState(false);
   useEffect(() => { if (charted && answer) onceDrawn(store); }, [charted, answer]);
-  const unseen = useMemo(() => outside(xs, ys, scales, inside), [xs, ys, scales, inside]);
+  const unseen = useMemo(() => outside(xs, ys, early, scales, inside), [xs, ys, early, scales, inside]);
   const zoom = readZoom(query.zoom);
 
   return html`
@@ -71,6 +76,8 @@ function Shown({ study, info, query, setQuery, store }) {
       <${AxisChoice} name="against" axis="x" columns=${study.columns} chosen=${x} onChange=${(key) => setQuery({ x: key, zoom: null })} />
       <label><input type="checkbox" checked=${log} data-testid="log"
         onChange=${() => setQuery({ xlog: log ? null : 1, zoom: null })} />log</label>
+      ${complete && open && html`<label><input type="checkbox" checked=${query.early === '1'} data-testid="show-early"
+        onChange=${() => setQuery({ early: query.early === '1' ? null : 1 })} />preliminary</label>`}
       <${StageChips} store=${store} query=${query} setQuery=${setQuery} />
       <${FilterBar} store=${store} query=${query} setQuery=${setQuery} />
       ${filtered(query) && html`<button type="button" class="link" data-testid="clear"
@@ -78,6 +85,7 @@ function Shown({ study, info, query, setQuery, store }) {
     </div>
     <section class="panel plot" aria-label="Front">
       <div class="plot-head"><${Headline} answer=${answer} front=${front} x=${x} y=${y} trivial=${study.baseline?.name ?? 'nothing'} />
+        <${EarlyHeadline} answer=${preliminary} early=${early} />
         <span class="push"></span>
         ${unseen > 0 && !zoom && html`<button type="button" class="link" data-testid="fit-all"
           onClick=${() => setQuery({ fit: 'all' })}>${plural(unseen, 'trial')} below the view: show all</button>`}
@@ -85,14 +93,15 @@ function Shown({ study, info, query, setQuery, store }) {
         <${ZoomButtons} zoomed=${Boolean(zoom)} />
       </div>
       <${Scatter} store=${store} x=${{ column: x, at: xs, scale: scales.x, lines: xLines }}
-        y=${{ column: y, at: ys, scale: scales.y, lines: yLines }} front=${front} corner=${cornerOf(answer, x, y)} inside=${inside}
+        y=${{ column: y, at: ys, scale: scales.y, lines: yLines }} front=${front} early=${early} corner=${cornerOf(answer, x, y)} inside=${inside}
         filterKey=${filterKey} stars=${stars} intervals=${bars} zoom=${zoom} selected=${selected}
         setZoom=${(parts) => setQuery({ zoom: parts?.join(':') ?? null })} onSelect=${select}
         onOpen=${(chosen) => go(href(study.name, 'trial', { arg: chosen }))}
         onDrawn=${() => setCharted(true)}
         label=${`${heading(y)} against ${heading(x)}: ${plural(front.length, 'trial')} on the front of ${count(points.number.length)}`}
-        tip=${(at) => html`<${Pointed} at=${at} store=${store} stars=${stars} columns=${study.columns} x=${x} y=${y} />`} />
-      ${answer && !xs.some((at, row) => at === at && ys[row] === ys[row]) && html`<p class="muted" data-testid="nothing-drawn">
+        tip=${(at) => html`<${Pointed} at=${at} store=${store} stars=${stars} columns=${study.columns} x=${x} y=${y}
+          early=${early.find(({ row }) => row === at.row)} reached=${preliminary} />`} />
+      ${answer && !early.length && !xs.some((at, row) => at === at && ys[row] === ys[row]) && html`<p class="muted" data-testid="nothing-drawn">
         No trial has both values yet${study.counts.by_state.failed > 0 && html`; ${plural(study.counts.by_state.failed, 'trial')} failed, see
         ${' '}<a href=${href(study.name, 'progress')}>why</a>`}.</p>`}
       <p id="front-how" class="unseen">Arrow keys step through the front; Enter opens the trial; the table below lists the front.</p>
@@ -101,7 +110,14 @@ function Shown({ study, info, query, setQuery, store }) {
     <${Selection} study=${study} store=${store} row=${selected} number=${number} x=${x} y=${y} front=${front} answer=${answer}
       inBasket=${number !== null && basket.includes(number)} onToggle=${toggle} onSelect=${select} />
     <${Members} study=${study} store=${store} front=${front} x=${x} y=${y} number=${number} basket=${basket} onToggle=${toggle}
-      onSelect=${select} waiting=${!answer} filtered=${filtered(query)} />`;
+      onSelect=${select} waiting=${!answer} filtered=${filtered(query)} />
+    <${EarlyMembers} study=${study} store=${store} answer=${preliminary} early=${early} x=${x} y=${y} onSelect=${select} />`;
+}
+
+/** Networks that aren't trained to the end, where they are wanted; null else. */
+function useEarly(study, query, store, wanted) {
+  const address = wanted ? path('studies', study.name, 'preliminary', { x: query.x, y: query.y }) : null;
+  return useAnswer(address, store, ({ kind, rows }) => kind === 'points' && rows, 1000).answer ?? null;
 }
 
 /** The first front is on the screen: what can wait may start. */
@@ -218,18 +234,18 @@ function linesOf(study, column) {
 }
 
 /** Both axes' parts to show; they stay while trials arrive within them, so that nothing jumps. */
-function useScales({ xs, ys, x, y, log, front, stars, xLines, yLines, whole, waiting }) {
+function useScales({ xs, ys, x, y, log, front, early, stars, xLines, yLines, whole, waiting }) {
   const kept = useRef(null);
   const key = [x.key, y.key, log, whole, waiting].join();
   const fresh = useMemo(() => {
-    const must = (name, lines) => [...front.map((member) => member[name]), ...lines.map((line) => line.value)];
+    const must = (name, lines) => [...[...front, ...early.filter((at) => whole || at.member)].map((at) => at[name]), ...lines.map((line) => line.value)];
     const seen = stars.filter((star) => star.y !== null);
     const worse = { min: 'high', max: 'low' };
     return {
       x: fitted(xs, [...must('x', xLines), ...seen.map((star) => star.x)], { log, worse: whole || xLines.length ? null : worse[x.direction] }),
       y: fitted(ys, [...must('y', yLines), ...seen.map((star) => star.y)], { worse: whole ? null : worse[y.direction] }),
     };
-  }, [xs, ys, key, front, stars, xLines, yLines]);
+  }, [xs, ys, key, front, early, stars, xLines, yLines]);
   const old = kept.current;
   const holds = (was, now) => now.low >= was.low && now.high <= was.high && now.to - now.from > 0.6 * (was.to - was.from);
   const stay = old?.key === key && holds(old.scales.x, fresh.x) && holds(old.scales.y, fresh.y);
@@ -247,8 +263,8 @@ function barsOf(groups, store, xs, y) {
 const cornerOf = (answer, x, y) => answer?.reference
   && { x: answer.reference.x / (x.scale || 1), y: answer.reference.y / (y.scale || 1) };
 
-function outside(xs, ys, { x, y }, inside) {
-  let found = 0;
+function outside(xs, ys, early, { x, y }, inside) {
+  let found = early.filter((at) => at.y < y.low || at.y > y.high || at.x < x.low || at.x > x.high).length;
   for (let row = 0; row < xs.length; row += 1) {
     if (xs[row] === xs[row] && ys[row] === ys[row] && inside(row)
       && (ys[row] < y.low || ys[row] > y.high || xs[row] < x.low || xs[row] > x.high)) found += 1;
@@ -334,7 +350,7 @@ function Notes({ study, x, y, answer, intervals, stars, scale }) {
   </div>`;
 }
 
-function Pointed({ at, store, stars, columns, x, y }) {
+function Pointed({ at, store, stars, columns, x, y, early, reached }) {
   if (at.star !== undefined) {
     const star = stars[at.star];
     return html`<div class="head"><${Glyph} stage="published" />${star.name}</div><div class="what">${star.source}</div>
@@ -346,6 +362,8 @@ function Pointed({ at, store, stars, columns, x, y }) {
   return html`<div class="head"><${Glyph} stage=${trial.stage} />Trial ${trial.number}
       <span class="muted">${trial.stage}${trial.parent !== null ? ` from ${trial.parent}` : ''}</span></div>
     ${trial.label && html`<div class="what">${trial.label}</div>`}
+    ${early && html`<div>preliminary, step ${count(reached.step)} of ${count(reached.steps)}:${' '}
+      <strong>${value(early.y * (y.scale || 1), y)} ${y.unit}</strong></div>`}
     <table>${known.slice(0, 7).map((column) => html`<tr key=${column.key}><td class="muted">${column.label}</td>
       <td class="right">${value(trial.values[column.key], column)} ${column.unit}</td></tr>`)}</table>`;
 }

@@ -49,6 +49,7 @@ function useBest(study) {
   return best;
 }
 
+const capital = (text) => text[0].toUpperCase() + text.slice(1);
 const STATES = { running: 'Running', complete: 'Complete', paused: 'Paused', failed: 'Failed' };
 
 function Summary({ study, progress, best }) {
@@ -58,7 +59,7 @@ function Summary({ study, progress, best }) {
   const found = measured(best?.measurements, quality);
   const volume = hypervolume?.by_time.at(-1)?.[1];
   return html`<div class="panel summary">
-    <div class="headline"><span class=${`tag ${state}`} data-testid="state">${STATES[state] ?? state}</span>
+    <div class="headline"><span class=${`tag ${state}`} data-testid="state">${state === 'paused' ? capital(progress.status) : STATES[state] ?? state}</span>
       <h1>Goal: ${study.goal}</h1></div>
     <p class="muted">${study.task}, ${study.strategy}, seed ${study.seed}; begun${' '}
       <time datetime=${study.created_at} title=${date(study.created_at)}>${ago(study.created_at)}</time>

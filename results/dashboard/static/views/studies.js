@@ -46,7 +46,7 @@ function Row({ study }) {
   return html`<tr onClick=${open} data-testid=${`study-${name}`}>
     <td><a class="name" href=${address}>${name}</a>
       <div class="small muted optional">${task} · ${study.space} · ${strategy}, seed ${seed}</div></td>
-    <td><span class=${`tag ${study.state}`}>${study.state}</span></td>
+    <td><span class=${`tag ${study.state}`}>${study.status}</span></td>
     <td class="optional">${study.goal}</td>
     <td><${Trials} study=${study} /></td>
     <td class="right">${best ? html`<strong>${value(best.value, best)}</strong> ${best.unit}

@@ -5,6 +5,7 @@ import { go, href } from '../parts/address.js';
 import { announce } from '../parts/announce.js';
 import { useBasket } from '../parts/basket.js';
 import { LearningCurve, measured } from '../parts/curves.js';
+import { OPEN } from '../parts/early.js';
 import { bytes, count, date, duration, value } from '../parts/format.js';
 import { useKeys } from '../parts/keys.js';
 import { Network } from '../parts/network.js';
@@ -38,6 +39,7 @@ export default function Trial({ study, info, arg, store }) {
         ${!deep && html`<${Learning} study=${study} trial=${trial} />`}
       </div>
       <div class="trial-side">
+        <${Early} study=${study} trial=${trial} />
         <${Measurements} study=${study} trial=${trial} />
         ${deep && html`<${Learning} study=${study} trial=${trial} />`}
         <${Lineage} study=${study} trial=${trial} />
@@ -111,6 +113,19 @@ function CostsNote({ costs, pruned }) {
   return html`<p class="protocol">At an input of ${input}; MACs counted by the convention “${convention}”.
     A box is as wide as its channels and as strong in colour as its share; pink lines add, grey ones concatenate or
     feed.${pruned && ' Dashed: the width before pruning.'}</p>`;
+}
+
+/** Of a trial that isn't trained to the end: its scores at its last rung. */
+function Early({ study, trial }) {
+  const rung = trial.rungs.at(-1);
+  if (!OPEN.includes(trial.state) || !rung?.measurements.length) return null;
+  const of = trial.stage === 'search' && study.limits.steps ? ` of ${count(study.limits.steps)}` : '';
+  const column = (m) => study.columns.find(({ name, protocol }) => name === m.name && protocol === m.protocol)
+    ?? { label: m.name, unit: m.unit, kind: 'quality' };
+  return html`<section class="panel" data-testid="early-scores"><h2>Preliminary: step ${count(rung.step)}${of}</h2>
+    <p class="muted">Not trained to the end, and not comparable with networks that are.</p>
+    <table class="measurements"><tbody>${rung.measurements.map((m) => html`<${Measured} key=${`${m.name} ${m.protocol}`}
+      m=${{ ...m, column: column(m) }} label=${column(m).label.split(',')[0]} note=${m.protocol} />`)}</tbody></table></section>`;
 }
 
 function Measurements({ study, trial }) {
@@ -200,7 +215,8 @@ function Exports({ study, trial }) {
     }
   };
   return html`<section class="panel" data-testid="exports"><h2>Export</h2>
-    ${!trained && html`<p class="muted">There are weights to export once the trial is complete.</p>`}
+    ${!trained && html`<p class="muted">There are weights to export once the trial is complete.${trial.rungs.length > 0 && OPEN.includes(trial.state)
+      && html` As it is: <code>pixelfront export ${study.name} ${trial.number} --preliminary -o early.onnx</code>`}</p>`}
     <div class="row">${Object.entries(FORMATS).map(([format, title]) => html`<button key=${format} type="button"
       disabled=${!trained || made[format]?.busy} data-testid=${`export-${format}`} onClick=${() => run(format)}>
       ${made[format]?.busy && html`<i class="spinner" aria-hidden="true"></i> `}${title}</button>`)}</div>

@@ -203,3 +203,47 @@ def test_a_study_with_objectives_and_limits_of_its_own_opens_on_them(show, tmp_p
     expect(page.get_by_test_id("asks")).to_contain_text(
         "1 proposal turned away before any training (1 by the limit on latency)"
     )
+
+
+@pytest.fixture(scope="module")
+def paused(tmp_path_factory):
+    """A store of two studies, of which two networks each rest at step 5; the second has a complete one too."""
+    folder = tmp_path_factory.mktemp("paused")
+    with Store.open(folder / "results.db") as store:
+        made = studies.setup(folder / "images")
+        for name in ("resting", "both"):
+            study = studies.new_study(store, made, name)
+            for architecture, gain in ((studies.CHEAP, 0.5), (studies.DEAR, 1.0)):
+                trial = studies.add(store, study, architecture)
+                store.start_trial(trial.id)
+                store.add_rung(trial.id, 5, 0.125, 1.0, studies.scores(made, gain)[:2])
+                store.pause_trial(trial.id)
+            store.set_study_state(study.id, "paused", "time")
+            if name == "both":
+                studies.complete(store, study, studies.BEATEN, studies.scores(made, 0.25), folder)
+    return folder / "results.db"
+
+
+def test_networks_that_rest_are_hollow_and_a_table_of_their_own(show, paused):
+    page = show(paused, "#/s/resting/front")
+    page.wait_for_selector(DRAWN)
+    expect(page.get_by_test_id("preliminary")).to_contain_text("2 networks at step 5 of 20")
+    assert page.get_by_test_id("early").count() == 2
+    assert page.get_by_test_id("member").count() == 0
+    rows = page.get_by_test_id("early-members").locator("tbody tr")
+    assert [row.locator("td").first.inner_text() for row in rows.all()] == ["0", "1"]
+    expect(page.get_by_text("pixelfront finish resting --time")).to_be_visible()
+    page.get_by_test_id("early").last.hover(force=True)
+    expect(page.get_by_test_id("tip")).to_contain_text("preliminary, step 5 of 20")
+
+
+def test_beside_complete_networks_they_are_shown_on_request(show, paused):
+    page = show(paused, "#/s/both/front")
+    page.wait_for_selector(DRAWN)
+    expect(page.get_by_test_id("member")).to_have_count(1)
+    assert page.get_by_test_id("early").count() == 0
+    page.get_by_test_id("show-early").check()
+    expect(page.get_by_test_id("early")).to_have_count(2)
+    assert "early=1" in page.url
+    page.goto(page.url.split("#")[0] + "#/")
+    expect(page.get_by_test_id("study-resting")).to_contain_text("paused: time limit, 2 paused")

@@ -145,3 +145,11 @@ def test_compare_without_a_trial(show, study, worker):
         studies.new_study(store, studies.setup(study.parent / "more"), "empty")
     page = show(study, "#/s/empty/compare", services=worker)
     expect(page.get_by_test_id("empty")).to_contain_text("Nothing to compare yet")
+
+
+def test_a_trial_that_is_not_trained_to_the_end_shows_its_last_rung(show, filled, worker):
+    page = show(filled[0], f"{STUDY}/trial/4", services=worker)
+    expect(page.get_by_test_id("early-scores")).to_contain_text("Preliminary: step 10 of 20")
+    expect(page.get_by_test_id("exports")).to_contain_text(
+        f"pixelfront export {studies.NAME} 4 --preliminary"
+    )
