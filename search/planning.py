@@ -390,8 +390,10 @@ def _too_short(stock: Stock, ladder: Ladder, shortest: float, hand_over: float, 
     fixed = shortest - ladder.steps * own
     steps = floor((searching / 1.25 - fixed) / max(own, 1e-9))
     enough = f", or --steps {steps}" if steps >= 1 and steps < ladder.steps else ""
+    limit, spent = duration(stock.seconds + stock.elapsed_s), duration(stock.elapsed_s)
     return (
-        f"{duration(stock.seconds)} aren't enough for one training: {ladder.steps} steps of the cheapest network take "
-        f"{duration(shortest)} here ({1 / max(own, 1e-9):.3g} steps a second), and {duration(hand_over)} are kept for "
-        f"scoring and export. Give --time {duration(ceil(needed))} or more{enough}."
+        f"{limit} aren't enough for one training: {ladder.steps} steps of the cheapest network take "
+        f"{duration(shortest)} here ({1 / max(own, 1e-9):.3g} steps a second), {spent} have gone into "
+        f"images and workers, and {duration(hand_over)} are kept for scoring and export. Give --time "
+        f"{duration(ceil(needed + stock.elapsed_s))} or more{enough}."
     )

@@ -54,7 +54,7 @@ def cut(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_page_tells_of_all_codes() -> None:
     assert set(CASES.values()) == {0, 1, 2}
     assert re.findall(r"^\| (\d+) \| ", PAGE, flags=re.MULTILINE) == ["0", "1", "2", "130"]
-    assert len(CASES) == 17
+    assert len(CASES) == 18
 
 
 def test_reading_a_study_with_a_front(filled: Path) -> None:
@@ -157,12 +157,6 @@ def test_finishing_ends_as_what_it_gives(cut: Path, tmp_path: Path) -> None:
             "all 2 trials failed: diverged: the loss became",
             "failed",
         ),
-        (
-            ("--steps", "100000", "--rungs", "4", "--time", "5s"),
-            "`search`, `run`, `finish`: no network was trained to the end",
-            NO_FRONT,
-            "paused: time limit",
-        ),
     ],
 )
 def test_a_search_ends_as_what_it_gives(
@@ -173,16 +167,15 @@ def test_a_search_ends_as_what_it_gives(
 
 
 @pytest.mark.slow
-def test_a_run_whose_search_was_cut_off_is_paused(tmp_path: Path) -> None:
+def test_a_time_that_no_training_fits_into_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text(
-        'max_gmacs = 0.6\ntrials = 2\ntime = "5s"\nstrategy = "tpe"\n[space]\ndepths = "1"\nwidths = "8"\n'
-        'blocks = "ghost"\n[training]\nsteps = 100000\nbatch = 2\npatch = 16\n[workers]\nnumber = 1\n'
+        'max_gmacs = 0.6\ntrials = 2\ntime = "2m"\nstrategy = "tpe"\n[space]\ndepths = "1"\nwidths = "8"\n'
+        'blocks = "ghost"\n[training]\nsteps = 10000000\nbatch = 2\npatch = 16\n[workers]\nnumber = 1\n'
     )
-    code = CASES["`search`, `run`, `finish`: no network was trained to the end"]
-    printed = run("run", "run.toml", "--study", "short", cwd=tmp_path, code=code).stdout
-    assert NO_FRONT in printed
-    assert "pixelfront run --study short --resume" in printed
-    assert "paused: time limit" in run("studies", cwd=tmp_path).stdout
+    code = CASES["`search`, `run`, `plan`: a time that not one training fits into"]
+    message = run("run", "run.toml", "--study", "short", cwd=tmp_path, code=code).stderr
+    assert "2m aren't enough for one training: 10000000 steps" in message
+    assert not (tmp_path / "runs" / "short").exists()
 
 
 @pytest.mark.slow

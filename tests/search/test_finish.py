@@ -35,9 +35,9 @@ from tests.search.studies import InProcess
 
 SAID: dict[str, Any] = {
     "strategy": "random",
-    "eta": 2,
+    "eta": 3,
     "window": 4,
-    "training.rungs": 3,  # at 3, 6 and 12 steps
+    "training.rungs": (3, 6),  # and at the end, at 12 steps
     "training.steps": 12,
     "training.batch": 2,
     "trials": 6,
