@@ -63,8 +63,18 @@ def part_on_meta(part: Part) -> nn.Module:
 
 @lru_cache(maxsize=65536)
 def part_cost(part: Part, height: int, width: int) -> Cost:
-    """Cost of one forward pass of the part on a (height, width) map; traced once, then remembered."""
-    cost = count(part_on_meta(part), torch.empty(1, part.channels, height, width, device="meta"))
+    """Cost of one forward pass of the part on a (height, width) map; traced once, then remembered.
+
+    Without a resizing beside it: see ``cost_with_resizing``.
+    """
+    return count(part_on_meta(part), torch.empty(1, part.channels, height, width, device="meta"))
+
+
+def cost_with_resizing(part: Part, height: int, width: int) -> Cost:
+    """``part_cost`` and what fvcore charges for a resizing beside the part."""
+    if not part.resizing:
+        return part_cost(part, height, width)
+    cost = part_cost(replace(part, resizing=0), height, width)
     return replace(cost, fvcore_ops=cost.fvcore_ops + part.resizing * height * width)
 
 
@@ -89,7 +99,7 @@ def fitting_cost(part: Part, height: int, width: int) -> Cost | None:
     """Cost of the part in a network whose input is (height, width); None where the part can't take that."""
     if part_sizes(part).padded(height, width) != (height, width):
         return None
-    return part_cost(part, *part.map_size(height, width))
+    return cost_with_resizing(part, *part.map_size(height, width))
 
 
 class Network(nn.Module):
