@@ -562,6 +562,37 @@ class TestContract:
         with Store.open(place) as upgraded:
             assert new_study(upgraded).name == "mobile-x4"
 
+    def test_why_a_study_stopped_is_on_record(self, store):
+        study = new_study(store)
+        assert study.stop is None
+        store.set_study_state(study.id, "paused", "worker_hours")
+        assert (store.study(study.name).state, store.study(study.name).stop) == ("paused", "worker_hours")
+        trial = new_trial(store, study, 0)
+        store.start_trial(trial.id)
+        store.pause_trial(trial.id)
+        (summary,) = store.studies()
+        assert (summary.study.stop, summary.paused) == ("worker_hours", 1)
+        store.set_study_state(study.id, "running")
+        assert store.study(study.name).stop is None
+
+    def test_an_older_study_of_which_nothing_is_complete_is_not_complete(self, store, place):
+        """Older versions called a search complete that had left all of its networks at a rung."""
+        empty, rested, done = (new_study(store, name) for name in ("empty", "rested", "done"))
+        for study, ends in ((rested, False), (done, True)):
+            trial = new_trial(store, study, 0)
+            store.start_trial(trial.id)
+            if ends:
+                store.finish_trial(trial.id, [], seconds=1.0)
+            else:
+                store.pause_trial(trial.id)
+        for study in (empty, rested, done):
+            store.set_study_state(study.id, "complete")
+        with store._engine.execution_options(begin="BEGIN IMMEDIATE").begin() as connection:
+            downgrade(migrations.config(connection), "0004")
+        with Store.open(place) as upgraded:
+            states = {s.study.name: (s.study.state, s.study.finished_at is None) for s in upgraded.studies()}
+        assert states == {"empty": ("paused", True), "rested": ("paused", True), "done": ("complete", False)}
+
     def test_an_upgrade_keeps_everything(self, place):
         if "://" not in place:
             Path(place).parent.mkdir()
@@ -699,7 +730,7 @@ def test_migrations_write_the_same_ddl_as_the_models(file):
 
     def clauses(sql: str) -> tuple[str, ...]:
         """In any order, a column a line, without quotes: migrations rebuild tables, and SQLite adds to a line."""
-        lines = re.sub(", (revision|told) ", r",\n\1 ", sql.replace('"', "")).splitlines()
+        lines = re.sub(", (revision|told|stop) ", r",\n\1 ", sql.replace('"', "")).splitlines()
         return tuple(sorted(line.strip(" \t,") for line in lines))
 
     Store.open(file).close()
@@ -791,7 +822,7 @@ def test_an_older_store_that_cannot_be_written_says_so(tmp_path):
     (folder / "results.db").chmod(0o444)
     folder.chmod(0o555)
     try:
-        reason = r"results\.db: can't upgrade it from schema 0001 to 0004: .*readonly.*writable"
+        reason = r"results\.db: can't upgrade it from schema 0001 to 0005: .*readonly.*writable"
         with as_nobody(), pytest.raises(StoreError, match=reason):
             Store.open(folder / "results.db", create=False)
         assert (folder / "results.db").read_bytes() == before
