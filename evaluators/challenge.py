@@ -24,7 +24,7 @@ class Figures:
 
     Attributes:
         runtime_ms: Mean over the images.
-        gmacs: At 3x256x256, which the challenges call FLOPs.
+        gmacs: At 3x256x256 as fvcore counts, which the challenges call FLOPs.
         parameters: Stored numbers.
     """
 
@@ -49,7 +49,7 @@ class Challenge:
 
     Attributes:
         baseline: What the organisers compared with.
-        known_as: Its name among our published networks; "" where it isn't one.
+        known_as: Its name among our published networks.
         weights: Of runtime, GMACs and parameters.
         least_psnr: Data set to the PSNR in dB (RGB, border 4) below which networks weren't ranked.
     """
@@ -79,8 +79,8 @@ CHALLENGES: Mapping[str, Challenge] = MappingProxyType(
         c.name: c
         for c in (
             Challenge("ntire2024", "RLFN", "rlfn-prune", (0.7, 0.15, 0.15), _LEAST_PSNR),
-            Challenge("ntire2025", "EFDN", "", (0.7, 0.15, 0.15), _LEAST_PSNR),
-            Challenge("ntire2026", "SPAN", "", (0.8, 0.1, 0.1), _LEAST_PSNR),
+            Challenge("ntire2025", "EFDN", "efdn", (0.7, 0.15, 0.15), _LEAST_PSNR),
+            Challenge("ntire2026", "SPAN", "span", (0.8, 0.1, 0.1), _LEAST_PSNR),
         )
     }
 )

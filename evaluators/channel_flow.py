@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from spaces.cost import CHARGED_ACTIVATIONS
+from spaces.cost import CHARGED_ACTIVATIONS, resizing_ops
 
 Ids = np.ndarray  # of a dimension: a number per index, FIXED where nothing can be removed
 Dimensions = tuple[Ids, ...]  # of a tensor
@@ -345,7 +345,8 @@ def _matmul(flow: ChannelFlow, made: Made, x: Tensor, y: Tensor) -> Found:
     _summed(flow, a.at(-1), b.at(-2))
     rest = [_together(flow, [a, b], size, -axis) for axis, size in _from_last(made[0]) if axis > 2]
     dimensions = (*rest, a.at(-2), b.at(-1))
-    flow.cost("macs", made[0].numel() * y.shape[-2], *dimensions, a.at(-1))
+    if a.activation or b.activation:  # kernels are merged before the network runs
+        flow.cost("macs", made[0].numel() * y.shape[-2], *dimensions, a.at(-1))
     return [dimensions]
 
 
@@ -374,9 +375,23 @@ def _prelu(flow: ChannelFlow, made: Made, x: Tensor, weight: Tensor) -> Found:
 
 
 @_rule("instance_norm batch_norm")
-def _channel_norm(flow: ChannelFlow, made: Made, x: Tensor, *args: Any, **kwargs: Any) -> Found:
-    for tensor in _tensors((*args, *kwargs.values())):  # statistics, scale and shift
+def _channel_norm(
+    flow: ChannelFlow,
+    made: Made,
+    x: Tensor,
+    mean: Bias = None,
+    variance: Bias = None,
+    weight: Bias = None,
+    bias: Bias = None,
+    own_statistics: bool = True,
+    *_: Any,
+    **named: Any,
+) -> Found:
+    for tensor in _tensors((mean, variance, weight, bias)):
         flow.tie(flow.labels(x).at(1), flow.labels(tensor).at(0))
+    own = named.get("training", named.get("use_input_stats", own_statistics))
+    each = (4 if own else 1) + (weight is not None)
+    flow.cost("fvcore_ops", each * x.numel(), *flow.labels(x).dimensions)
     return [flow.labels(x).dimensions]
 
 
@@ -386,6 +401,8 @@ def _layer_norm(flow: ChannelFlow, made: Made, x: Tensor, shape: Any, *args: Any
         return None
     for tensor in _tensors((*args, *kwargs.values())):  # scale and shift
         flow.tie(flow.labels(x).at(-1), flow.labels(tensor).at(0))
+    scaled = any(isinstance(t, Tensor) for t in (*args[:1], kwargs.get("weight")))
+    flow.cost("fvcore_ops", (5 if scaled else 4) * x.numel(), *flow.labels(x).dimensions)
     return [flow.labels(x).dimensions]
 
 
@@ -556,7 +573,24 @@ def _pixel_unshuffle(flow: ChannelFlow, made: Made, x: Tensor, factor: int) -> F
     return [(labels.at(0), np.repeat(labels.at(1), factor**2), *map(_fixed, made[0].shape[2:]))]
 
 
-@_rule("interpolate max_pool2d avg_pool2d adaptive_avg_pool2d")
+@_rule("interpolate")
+def _interpolate(
+    flow: ChannelFlow,
+    made: Made,
+    x: Tensor,
+    size: Any = None,
+    scale_factor: Any = None,
+    mode: str = "nearest",
+    *args: Any,
+    **kwargs: Any,
+) -> Found:
+    found = _resample(flow, made, x)
+    if found and resizing_ops(mode):
+        flow.cost("fvcore_ops", resizing_ops(mode) * made[0].numel(), *found[0])
+    return found
+
+
+@_rule("max_pool2d avg_pool2d adaptive_avg_pool2d")
 def _resample(flow: ChannelFlow, made: Made, x: Tensor, *_: Any, **__: Any) -> Found:
     labels = flow.labels(x)
     return [(labels.at(0), labels.at(1), *map(_fixed, made[0].shape[2:]))]

@@ -31,6 +31,7 @@ _COUNTED = {
     "exact": ("macs",),
     "challenge": ("macs", "activation_ops", "transposed_excess"),
     "bias": ("macs", "bias_ops"),
+    "fvcore": ("macs", "fvcore_ops"),
 }
 _COUNTS = sorted({counts for counted in _COUNTED.values() for counts in counted})
 

@@ -20,10 +20,11 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from evaluators.onnx_network import open_session
-from spaces.cost import Cost, total
+from spaces.cost import Cost, resizing_ops, total
 
 _PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _ACTIVATIONS = ("Relu", "LeakyRelu", "PRelu", "Elu")
+_NORMS = ("BatchNormalization", "InstanceNormalization", "LayerNormalization")
 # What may hold multiplications that aren't counted, beside all operators that aren't ONNX's own.
 _UNCOUNTED = (
     "Attention",
@@ -69,7 +70,8 @@ def onnx_cost(path: Path, shape: tuple[int, int, int, int]) -> GraphCost:
     Raises: OnnxError: if the file can't be opened, or not run at that size.
     """
     model = onnx.load(path)
-    nodes = [node for node in model.graph.node if node.op_type in (*_PRODUCTS, *_ACTIVATIONS)]
+    counted_types = (*_PRODUCTS, *_ACTIVATIONS, *_NORMS, "Resize")
+    nodes = [node for node in model.graph.node if node.op_type in counted_types]
     shapes = _shapes(model, {name for node in nodes for name in _measured(node)}, shape)
     counted = total(_node_cost(node, shapes) for node in nodes)
     cost = total([counted, Cost(parameters=_stored_numbers(model))])
@@ -81,7 +83,7 @@ def onnx_cost(path: Path, shape: tuple[int, int, int, int]) -> GraphCost:
 
 def _measured(node: NodeProto) -> tuple[str, ...]:
     """Tensors whose shapes the count needs."""
-    return (node.output[0],) if node.op_type in _ACTIVATIONS else (*node.input[:2], node.output[0])
+    return (*node.input[:2], node.output[0]) if node.op_type in _PRODUCTS else (node.output[0],)
 
 
 def _shapes(
@@ -106,6 +108,11 @@ def _node_cost(node: NodeProto, shapes: dict[str, tuple[int, ...]]) -> Cost:
     out = prod(shapes[node.output[0]])
     if node.op_type in _ACTIVATIONS:
         return Cost(activation_ops=out)
+    if node.op_type == "Resize":
+        mode = next((a.s.decode() for a in node.attribute if a.name == "mode"), "nearest")
+        return Cost(fvcore_ops=resizing_ops({"linear": "bilinear"}.get(mode, mode)) * out)
+    if node.op_type in _NORMS:
+        return Cost(fvcore_ops=(2 if node.op_type == "BatchNormalization" else 5) * out)
     first, second = shapes[node.input[0]], shapes[node.input[1]]
     biased = out if len(node.input) > 2 and node.input[2] else 0
     if node.op_type == "MatMul":

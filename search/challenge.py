@@ -44,17 +44,12 @@ class Ranked:
 def find_challenge(name: str, against: str | None) -> tuple[Challenge, str]:
     """The challenge, and the MODEL to compare with.
 
-    Raises: ValueError: for an unknown challenge, or one whose baseline must be given.
+    Raises: UnknownNameError: for an unknown challenge.
     """
     if name not in CHALLENGES:
         raise UnknownNameError("challenge", name, [*CHALLENGES])
     challenge = CHALLENGES[name]
-    if against or challenge.known_as:
-        return challenge, against or challenge.known_as
-    raise ValueError(
-        f"--challenge {name}: its baseline, {challenge.baseline}, isn't among the published networks; give a model "
-        f"of it, --against FILE.onnx, or another baseline, --against rfdn"
-    )
+    return challenge, against or challenge.known_as
 
 
 def rank(
@@ -129,7 +124,7 @@ def _figures(member: Member, runtime_ms: float) -> Figures:
             f"--challenge: GMACs are compared at {'x'.join(map(str, task.cost_input))}, {member.name} takes only "
             f"{'x'.join(map(str, counted.input))}"
         )
-    return Figures(runtime_ms, counted.cost.gmacs(), counted.cost.parameters)
+    return Figures(runtime_ms, counted.cost.gmacs("fvcore"), counted.cost.parameters)
 
 
 def _conditions(challenge: Challenge, found: Evaluation) -> Iterator[str]:

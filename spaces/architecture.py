@@ -157,6 +157,10 @@ def _from_data(field: Field[Any], value: Any) -> Any:
         if not isinstance(value, list) or any(type(v) is not int for v in value):
             raise ValueError(f"'{field.name}' is a list of integers, got {json.dumps(value)}")
         return tuple(value)
+    if field.type == "tuple[str, ...]":
+        if not isinstance(value, list) or any(type(v) is not str for v in value):
+            raise ValueError(f"'{field.name}' is a list of names, got {json.dumps(value)}")
+        return tuple(value)
     if field.type == "tuple[tuple[str, tuple[int, ...]], ...]":
         return _named_shapes(value, field.name)
     if field.type == "Block":

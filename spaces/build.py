@@ -7,7 +7,7 @@ from typing import cast
 
 from spaces.architecture import Architecture
 from spaces.cost import Cost, total
-from spaces.parts import Network, Part, fitting_cost, part_cost, part_sizes
+from spaces.parts import Network, Part, cost_with_resizing, fitting_cost, part_sizes
 from spaces.pruned import unpruned
 from spaces.rescaler import Rescaler
 from spaces.sizes import SizeRequirements
@@ -61,7 +61,9 @@ def part_costs(
     found = {name: fitting_cost(part, height, width) for name, part in pieces.items()}
     if None in found.values():
         height, width = _together(pieces).padded(height, width)
-        return {name: part_cost(part, *part.map_size(height, width)) for name, part in pieces.items()}
+        return {
+            name: cost_with_resizing(part, *part.map_size(height, width)) for name, part in pieces.items()
+        }
     return cast(dict[str, Cost], found)
 
 

@@ -14,8 +14,10 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, cast
 
 from spaces.architecture import Architecture, Block, Leaf
+from spaces.registry import UnknownNameError
 
-FUSIONS = ("plain", "concat", "backward")
+FUSIONS = ("plain", "concat", "backward", "pairs", "select", "stack")
+TAPS = ("near", "head", "first", "last", "inner")
 IMAGE_SKIPS = ("none", "nearest", "bilinear", "bicubic")
 UNSHUFFLES = (1, 2, 4)
 MINIMUM_WIDTH, MAXIMUM_WIDTH = 4, 4096
@@ -25,7 +27,8 @@ _ALLOWED: dict[str, tuple[Leaf, ...]] = {
     "fusion": FUSIONS,
     "image_skip": IMAGE_SKIPS,
     "unshuffle": UNSHUFFLES,
-    "head_layers": (1, 2),
+    "head_layers": (1, 2, 3),
+    "trunk_kernel": (1, 3),
 }
 
 
@@ -44,8 +47,12 @@ class Chain(Architecture):
         fusion: ``concat``: all blocks' outputs are concatenated and fused by a 1x1 convolution, as in
             RFDN; ``plain``: the last block's output goes on; ``backward``: from the last block to the first,
             half of the channels come from what is fused so far and half from the block before, each by a 1x1
-            convolution, as in LatticeNet.
-        feature_skip: A 3x3 convolution after the trunk, added to the head's features.
+            convolution, as in LatticeNet; ``pairs``: from the third on, a block takes the two outputs before it,
+            fused by a 1x1 convolution, and so are the middle block's and the last one's after the trunk, as in EFDN;
+            ``select``: the maps that ``taps`` names are concatenated and fused by a 1x1 convolution, as in SPAN;
+            ``stack``: they are concatenated and the upsampler takes them all, as in SPANV2.
+        feature_skip: A convolution after the trunk, added to the head's features; with ``select`` and ``stack`` its
+            output is the map ``last`` and nothing is added.
         image_skip: What is added to the output: ``none``, or the input enlarged by ``nearest``, ``bilinear`` or
             ``bicubic`` (torch's, a = -0.75). Only for tasks with as many input as output channels.
         activation: ``paper``: each part uses its paper's; another name: all parts use that one.
@@ -57,10 +64,19 @@ class Chain(Architecture):
         convolution: Form of the head's and the trunk's 3x3 convolutions: ``plain``; ``weight_norm`` as in
             MAFFSRN; ``blueprint``: 1x1 then depthwise, the head on four copies of the input, as in BSRN;
             ``blueprint_bias``: with a bias after the 1x1 too, as in BSRN-S; or a form of ``spaces.convolutions``.
-        head_layers: 3x3 convolutions in the head, 1 or 2; two, without an activation between, as in LatticeNet.
+        head_layers: 3x3 convolutions in the head, 1 to 3; two, without an activation between, as in LatticeNet.
         trunk_convolution: The feature skip has its convolution; without it the trunk's output is added as it is.
         mean_shift: 1x1 convolutions on input and output that start by subtracting and adding back the mean
             colour of DIV2K, as in EDSR; for RGB only.
+        head_between: An activation between the head's convolutions, as in SPANF, whose first block is such a head.
+        trunk_kernel: Side of the feature skip's convolution, 3 or 1.
+        bias: The head's, the feature skip's and the fusion's convolutions have biases.
+        taps: Maps for ``select`` and ``stack``, in order: ``head``, ``first`` and ``last`` are the outputs of the head,
+            the first and the last block; ``inner`` is the last block's first map inside, where its kind has one;
+            ``near`` is a learned 3x3 convolution of each input channel on its own that starts by copying the pixel.
+        tail_width: Channels that ``select`` gives the upsampler; 0 for the width.
+        centred: The input is (image - mean colour of DIV2K) * value_range, without parameters, and the output is in
+            [0, 1] as it is, as in SPAN; for RGB input only.
     """
 
     topology: ClassVar[str] = "chain"
@@ -81,6 +97,12 @@ class Chain(Architecture):
     head_layers: int = 1
     trunk_convolution: bool = True
     mean_shift: bool = False
+    head_between: bool = False
+    trunk_kernel: int = 3
+    bias: bool = True
+    taps: tuple[str, ...] = ("head", "first", "last")
+    tail_width: int = 0
+    centred: bool = False
 
     def __post_init__(self) -> None:
         if self.width < MINIMUM_WIDTH:
@@ -99,6 +121,20 @@ class Chain(Architecture):
             raise ValueError(
                 "'trunk_convolution' false needs 'feature_skip' true: the convolution is part of it"
             )
+        self._check_taps()
+
+    def _check_taps(self) -> None:
+        for tap in self.taps:
+            if tap not in TAPS:
+                raise UnknownNameError("map in 'taps'", tap, list(TAPS))
+        if not self.taps or len(set(self.taps)) != len(self.taps):
+            raise ValueError(f"'taps' names at least one map, and none twice, got {list(self.taps)}")
+        if not 0 <= self.tail_width <= MAXIMUM_WIDTH:
+            raise ValueError(f"'tail_width' is from 0 to {MAXIMUM_WIDTH}, got {self.tail_width}")
+        if self.tail_width and self.fusion != "select":
+            raise ValueError(f"'tail_width' needs 'fusion' select, got '{self.fusion}'")
+        if self.centred and self.mean_shift:
+            raise ValueError("'centred' and 'mean_shift' exclude each other: both subtract the mean colour")
 
     @property
     def label(self) -> str:
@@ -118,9 +154,15 @@ class Chain(Architecture):
             "" if self.attention == "paper" else f"{self.attention} gates",
             "" if self.unshuffle == 1 else f"unshuffle {self.unshuffle}",
             "" if self.convolution == "plain" else self.convolution.replace("_", " "),
-            "" if self.head_layers == 1 else "double head",
+            ("", "double head", "triple head")[self.head_layers - 1],
+            "activations in the head" if self.head_between else "",
+            "" if self.taps == ("head", "first", "last") else f"takes {' '.join(self.taps)}",
             "" if self.trunk_convolution else "no trunk convolution",
             "mean shift" if self.mean_shift else "",
+            "" if self.trunk_kernel == 3 else "1x1 trunk convolution",
+            "" if self.bias else "no bias",
+            f"tail {self.tail_width}" if self.tail_width else "",
+            "centred" if self.centred else "",
         )
         said = [f"{len(self.blocks)}x{self.width} {counts}", self.upsampler.kind, *filter(None, unusual)]
         return ", ".join(said)

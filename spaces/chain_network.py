@@ -14,6 +14,7 @@ from spaces.blocks import BLOCKS
 from spaces.blueprint import BlueprintConv2d
 from spaces.chain import Chain
 from spaces.convolutions import CONVOLUTION_NAMES, make_convolution
+from spaces.cost import resizing_ops
 from spaces.parts import Network, Part
 from spaces.registry import UnknownNameError
 from spaces.task import Task
@@ -28,18 +29,24 @@ MEAN_COLOUR = (0.4488, 0.4371, 0.4040)  # of DIV2K, as red, green, blue in [0, 1
 CONVOLUTIONS = (*CONVOLUTION_NAMES, "weight_norm", "blueprint", "blueprint_bias")
 
 
-def convolution3x3(form: str, in_channels: int, out_channels: int) -> nn.Module:
+def convolution3x3(form: str, in_channels: int, out_channels: int, bias: bool = True) -> nn.Module:
     """A new size-keeping 3x3 convolution of one of the chain's forms.
 
-    Raises: UnknownNameError: for another form.
+    Raises:
+        UnknownNameError: for another form.
+        ValueError: for no bias in a form that always has one.
     """
     if form not in CONVOLUTIONS:
         raise UnknownNameError("convolution", form, list(CONVOLUTIONS))
+    if not bias and form not in CONVOLUTION_NAMES:
+        raise ValueError(
+            f"'bias' false needs a 'convolution' of {', '.join(CONVOLUTION_NAMES)}, got '{form}'"
+        )
     if form == "weight_norm":
         return WeightNormConv2d(in_channels, out_channels, 3)
     if form.startswith("blueprint"):
         return BlueprintConv2d(in_channels, out_channels, pointwise_bias=form == "blueprint_bias")
-    return make_convolution(form, in_channels, out_channels)
+    return make_convolution(form, in_channels, out_channels, bias=bias)
 
 
 class _Repeat(nn.Module):
@@ -53,14 +60,19 @@ class _Repeat(nn.Module):
         return torch.cat([x] * self._copies, dim=1)
 
 
-def _head(in_channels: int, width: int, form: str, layers: int, act: str) -> nn.Module:
-    """The head's convolutions; ``act`` is empty for none after them. A lone convolution isn't wrapped."""
+def _head(
+    in_channels: int, width: int, form: str, layers: int, bias: bool, between: str, after: str
+) -> nn.Module:
+    """The head's convolutions; an activation is empty for none. A lone convolution isn't wrapped."""
     copies = BLUEPRINT_COPIES if form.startswith("blueprint") else 1
     pieces: list[nn.Module] = [_Repeat(copies)] if copies > 1 else []
-    pieces.append(convolution3x3(form, in_channels * copies, width))
-    pieces.extend(convolution3x3(form, width, width) for _ in range(layers - 1))
-    if act:
-        pieces.append(activation(act, paper=HEAD_ACTIVATION))
+    pieces.append(convolution3x3(form, in_channels * copies, width, bias))
+    for _ in range(layers - 1):
+        if between:
+            pieces.append(activation(between, paper=HEAD_ACTIVATION))
+        pieces.append(convolution3x3(form, width, width, bias))
+    if after:
+        pieces.append(activation(after, paper=HEAD_ACTIVATION))
     return pieces[0] if len(pieces) == 1 else nn.Sequential(*pieces)
 
 
@@ -86,6 +98,19 @@ class _BackwardFusion(nn.Module):
         return fused
 
 
+def _pointwise(in_channels: int, out_channels: int, bias: bool) -> nn.Module:
+    return nn.Conv2d(in_channels, out_channels, 1, bias=bias)
+
+
+def _near(in_channels: int, scale: int) -> nn.Module:
+    """SPANF's: each channel's scale^2 maps, which start as copies of it; shuffled, they are the image enlarged."""
+    near = nn.Conv2d(in_channels, in_channels * scale**2, 3, padding=1, groups=in_channels, bias=False)
+    with torch.no_grad():
+        near.weight.zero_()
+        near.weight[:, :, 1, 1] = 1
+    return near
+
+
 def _mean_shift(value_range: int, sign: int) -> nn.Module:
     """A 1x1 convolution that starts by adding ``sign`` times the mean colour."""
     shift = nn.Conv2d(3, 3, 1)
@@ -109,12 +134,26 @@ def _check(architecture: Chain, task: Task) -> None:
         )
     if architecture.mean_shift and (ins, outs) != (3, 3):
         raise ValueError(f"'mean_shift' is for RGB input and output, got {ins} and {outs} channels")
+    if architecture.centred and ins != 3:
+        raise ValueError(f"'centred' is for RGB input, got {ins} channels")
+    last = architecture.blocks[-1].kind
+    if _selects(architecture) and "inner" in architecture.taps and not _has_inner(last):
+        able = ", ".join(kind for kind in BLOCKS if _has_inner(kind))
+        raise ValueError(f"'taps' with inner needs a last block of kind {able}, got '{last}'")
     if task.scale * architecture.unshuffle not in SCALES:
         raise ValueError(
             f"scale {task.scale} of task '{task.name}' times 'unshuffle' {architecture.unshuffle} is "
             f"{task.scale * architecture.unshuffle}: an upsampler enlarges by {', '.join(map(str, SCALES))}. "
             "Choose a smaller 'unshuffle'."
         )
+
+
+def _selects(architecture: Chain) -> bool:
+    return architecture.fusion in ("select", "stack")
+
+
+def _has_inner(kind: str) -> bool:
+    return getattr(BLOCKS[kind].target, "has_inner", False)
 
 
 def parts(architecture: Chain, task: Task) -> dict[str, Part]:
@@ -124,12 +163,23 @@ def parts(architecture: Chain, task: Task) -> dict[str, Part]:
         ``unshuffle`` that asks more of the upsampler than it can; as ``spaces.build.build`` else.
     """
     _check(architecture, task)
-    found = _trunk(architecture, task.in_channels * architecture.unshuffle**2)
+    found = _trunk(architecture, task.in_channels * architecture.unshuffle**2, task.scale)
+    width = architecture.tail_width or architecture.width
+    if architecture.fusion == "stack":
+        width = _selected_channels(architecture, task.in_channels * architecture.unshuffle**2, task.scale)
     upsampler = architecture.upsampler
     options = (("activation", architecture.activation), *upsampler.options)
-    arguments = (architecture.width, task.out_channels, task.scale * architecture.unshuffle)
+    arguments = (width, task.out_channels, task.scale * architecture.unshuffle)
     create = UPSAMPLERS[upsampler.kind].create
-    found["upsampler"] = Part(create, arguments, architecture.width, options, shrink=architecture.unshuffle)
+    resizing = resizing_ops(architecture.image_skip) * task.out_channels if task.scale > 1 else 0
+    found["upsampler"] = Part(
+        create,
+        arguments,
+        width,
+        options,
+        shrink=architecture.unshuffle,
+        resizing=resizing * (task.scale * architecture.unshuffle) ** 2,
+    )
     if architecture.mean_shift:
         value_range = architecture.value_range
         found = {"mean_in": Part(_mean_shift, (value_range, -1), 3)} | found
@@ -137,24 +187,47 @@ def parts(architecture: Chain, task: Task) -> dict[str, Part]:
     return found
 
 
-def _trunk(architecture: Chain, in_channels: int) -> dict[str, Part]:
+def _selected_channels(architecture: Chain, in_channels: int, scale: int) -> int:
+    """Of all maps that ``select`` or ``stack`` concatenates."""
+    near = in_channels * scale**2
+    return sum(near if tap == "near" else architecture.width for tap in architecture.taps)
+
+
+def _trunk(architecture: Chain, in_channels: int, scale: int) -> dict[str, Part]:
     """From the head to the trunk's convolution: all at 1/unshuffle of the input's height and width."""
     a, width, shrink = architecture, architecture.width, architecture.unshuffle
-    head_activation = a.activation if a.head_activation else ""
-    head = (in_channels, width, a.convolution, a.head_layers, head_activation)
+    between = a.activation if a.head_between else ""
+    after = a.activation if a.head_activation else ""
+    head = (in_channels, width, a.convolution, a.head_layers, a.bias, between, after)
     found = {"head": Part(_head, head, in_channels, shrink=shrink)}
     for i, block in enumerate(a.blocks):
         options = (("activation", a.activation), *block.options)
         found[f"blocks.{i}"] = Part(BLOCKS[block.kind].create, (width,), width, options, shrink=shrink)
         if a.attention != "paper":
             found[f"gates.{i}"] = Part(make_attention, (a.attention, width), width, shrink=shrink)
+    return found | _fusion(a, in_channels, scale)
+
+
+def _fusion(a: Chain, in_channels: int, scale: int) -> dict[str, Part]:
+    """What joins the blocks' outputs, and the feature skip's convolution."""
+    found, width, shrink = {}, a.width, a.unshuffle
     wide = width * len(a.blocks)
     if a.fusion == "concat":
         found["fusion"] = Part(_concat_fusion, (wide, width, a.activation), wide, shrink=shrink)
     if a.fusion == "backward" and len(a.blocks) > 1:
         found["fusion"] = Part(_BackwardFusion, (width, len(a.blocks), a.activation), wide, shrink=shrink)
+    if a.fusion == "pairs":
+        for i in range(len(a.blocks) - 1):
+            found[f"pairs.{i}"] = Part(_pointwise, (2 * width, width, a.bias), 2 * width, shrink=shrink)
     if a.feature_skip and a.trunk_convolution:
-        found["trunk_conv"] = Part(convolution3x3, (a.convolution, width, width), width, shrink=shrink)
+        form = (a.convolution, width, width, a.bias) if a.trunk_kernel == 3 else (width, width, a.bias)
+        create = convolution3x3 if a.trunk_kernel == 3 else _pointwise
+        found["trunk_conv"] = Part(create, form, width, shrink=shrink)
+    if _selects(a) and "near" in a.taps:
+        found["near"] = Part(_near, (in_channels, scale), in_channels, shrink=shrink)
+    if a.fusion == "select":
+        wide = _selected_channels(a, in_channels, scale)
+        found["fusion"] = Part(_pointwise, (wide, a.tail_width or width, a.bias), wide, shrink=shrink)
     return found
 
 
@@ -170,18 +243,23 @@ class ChainNetwork(Network):
     """
 
     unprunable = ("mean_in",)  # colours
+    mean: Tensor  # only where the architecture is centred
 
     def __init__(self, architecture: Chain, task: Task):
         super().__init__(parts(architecture, task))
         self._architecture = architecture
         self._scale = task.scale
+        if architecture.centred:
+            mean = torch.tensor(MEAN_COLOUR).reshape(1, -1, 1, 1)
+            self.register_buffer("mean", mean, persistent=False)
         if architecture.image_skip != "none":
             start_small(self.get_submodule("upsampler"))
 
     def forward(self, image: Tensor) -> Tensor:
         """The restored image, not clamped."""
         a = self._architecture
-        x = image * a.value_range if a.value_range != 1 else image
+        x = image - self.mean if a.centred else image
+        x = x * a.value_range if a.value_range != 1 else x
         if a.mean_shift:
             x = self.get_submodule("mean_in")(x)
         if a.unshuffle != 1:
@@ -189,7 +267,7 @@ class ChainNetwork(Network):
         y = self.get_submodule("upsampler")(self._features(x))
         if a.mean_shift:
             y = self.get_submodule("mean_out")(y)
-        if a.value_range != 1:
+        if a.value_range != 1 and not a.centred:
             y = y / a.value_range
         if a.image_skip != "none":
             y = y + enlarge(image, self._scale, a.image_skip)
@@ -198,18 +276,45 @@ class ChainNetwork(Network):
     def _features(self, x: Tensor) -> Tensor:
         """What the trunk makes of the (unshuffled) input."""
         a = self._architecture
-        head = features = self.get_submodule("head")(x)
-        outputs = []
-        for i, block in enumerate(cast(nn.ModuleList, self.get_submodule("blocks"))):
-            features = block(features)
-            if a.attention != "paper":
-                features = self.get_submodule(f"gates.{i}")(features)
-            outputs.append(features)
+        head = self.get_submodule("head")(x)
+        outputs, inner = self._blocks(head)
+        features = outputs[-1]
+        if _selects(a):
+            if "trunk_conv" in self._modules:
+                features = self.get_submodule("trunk_conv")(features)
+            maps = {"head": head, "first": outputs[0], "last": features, "inner": inner}
+            if "near" in self._modules:
+                maps["near"] = self.get_submodule("near")(x)
+            selected = torch.cat([cast(Tensor, maps[tap]) for tap in a.taps], dim=1)
+            return self.get_submodule("fusion")(selected) if a.fusion == "select" else selected
+        if a.fusion == "pairs" and len(outputs) > 1:
+            features = self._pair(-1, outputs[len(outputs) // 2 - 1], features)
         if "fusion" in self._modules:
             features = self.get_submodule("fusion")(torch.cat(outputs, dim=1))
         if "trunk_conv" in self._modules:
             features = self.get_submodule("trunk_conv")(features)
         return features + head if a.feature_skip else features
+
+    def _blocks(self, features: Tensor) -> tuple[list[Tensor], Tensor | None]:
+        """The blocks' outputs, and the last one's inner map if it is to be concatenated."""
+        a = self._architecture
+        outputs: list[Tensor] = []
+        inner = None
+        blocks = cast(nn.ModuleList, self.get_submodule("blocks"))
+        for i, block in enumerate(blocks):
+            if a.fusion == "pairs" and i >= 2:
+                features = self._pair(i - 2, outputs[-2], outputs[-1])
+            if _selects(a) and "inner" in a.taps and i == len(blocks) - 1:
+                features, inner = block(features, inner=True)
+            else:
+                features = block(features)
+            if a.attention != "paper":
+                features = self.get_submodule(f"gates.{i}")(features)
+            outputs.append(features)
+        return outputs, inner
+
+    def _pair(self, number: int, first: Tensor, second: Tensor) -> Tensor:
+        return cast(nn.ModuleList, self.get_submodule("pairs"))[number](torch.cat((first, second), dim=1))
 
 
 @torch.no_grad()

@@ -11,6 +11,8 @@ text, no code is public. Deviations: what happens to the old bases when a stage 
 merged kernel stays what it was (``KernelBasisConvolution.add_bases``). Biases are merged as kernels are and start
 at zero.
 
+Other forms, ``conv3xc``, ``edbb``, ``ecb`` and ``repvgg``, are in ``spaces.reparameterised``.
+
 The cost of an architecture is that of its merged form: ``spaces.parts`` merges before it counts,
 ``results.export`` before it writes ONNX or PT2.
 
@@ -21,7 +23,6 @@ one form to another, and what the network does stays the same.
 from __future__ import annotations
 
 import re
-from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import cast
@@ -30,66 +31,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from spaces.mergeable import MergeableConvolution as MergeableConvolution
+from spaces.mergeable import check_odd
 from spaces.registry import UnknownNameError
+from spaces.reparameterised import ECB, EDBB, Conv3XC, RepVGGConvolution
 
 BASES = 3  # UESTC-MediaLab's first stage
-
-
-class MergeableConvolution(nn.Module):
-    """A size-keeping convolution (N, in_channels, H, W) to (N, out_channels, H, W) with a single-kernel form.
-
-    Args:
-        kernel: Side of the kernel in pixels, odd.
-        groups, bias: As of ``nn.Conv2d``.
-
-    Raises: ValueError: for an even kernel.
-    """
-
-    def __init__(
-        self, in_channels: int, out_channels: int, kernel: int = 3, *, groups: int = 1, bias: bool = True
-    ):
-        super().__init__()
-        _check_odd(kernel)
-        self.in_channels, self.out_channels = in_channels, out_channels
-        self.kernel, self.groups, self.biased = kernel, groups, bias
-
-    @property
-    @abstractmethod
-    def form(self) -> str:
-        """As ``convert`` takes it."""
-
-    @abstractmethod
-    def merged_tensors(self) -> tuple[Tensor, Tensor | None]:
-        """The one kernel (out_channels, in_channels / groups, kernel, kernel) and bias (out_channels,)."""
-
-    @abstractmethod
-    def take(self, weight: Tensor, bias: Tensor | None) -> None:
-        """Become what a plain convolution with this kernel and bias is; the rest of the form starts at 0."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        weight, bias = self.merged_tensors()
-        return functional.conv2d(x, weight, bias, padding=self.kernel // 2, groups=self.groups)
-
-    @torch.no_grad()
-    def merged(self) -> nn.Conv2d:
-        """A plain convolution that does what this one does in evaluation mode; also on the meta device."""
-        weight, bias = self.merged_tensors()
-        plain = nn.utils.skip_init(
-            nn.Conv2d,
-            self.in_channels,
-            self.out_channels,
-            self.kernel,
-            padding=self.kernel // 2,
-            groups=self.groups,
-            bias=bias is not None,
-            device=weight.device,
-            dtype=weight.dtype,
-        )
-        plain.weight.copy_(weight)
-        if bias is not None:
-            plain.bias.copy_(bias)
-        plain.requires_grad_(any(p.requires_grad for p in self.parameters()))
-        return plain.train(self.training)
 
 
 class AsymmetricConvolution(MergeableConvolution):
@@ -252,27 +199,33 @@ class KernelBasisConvolution(MergeableConvolution):
         self.coefficients = equal
 
 
-def plain_convolution(in_channels: int, out_channels: int, kernel: int = 3, *, groups: int = 1) -> nn.Module:
+def plain_convolution(
+    in_channels: int, out_channels: int, kernel: int = 3, *, groups: int = 1, bias: bool = True
+) -> nn.Module:
     """A plain size-keeping convolution.
 
     Raises: ValueError: for an even kernel.
     """
-    _check_odd(kernel)
-    return nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, groups=groups)
+    check_odd(kernel)
+    return nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, groups=groups, bias=bias)
 
 
 _CONVOLUTIONS: dict[str, Callable[..., nn.Module]] = {
     "plain": plain_convolution,
     "acb": AsymmetricConvolution,
     "basis": KernelBasisConvolution,
+    "conv3xc": Conv3XC,
+    "edbb": EDBB,
+    "ecb": ECB,
+    "repvgg": RepVGGConvolution,
 }
 CONVOLUTION_NAMES = tuple(_CONVOLUTIONS)
 
 
 def make_convolution(
-    name: str, in_channels: int, out_channels: int, kernel: int = 3, *, groups: int = 1
+    name: str, in_channels: int, out_channels: int, kernel: int = 3, *, groups: int = 1, bias: bool = True
 ) -> nn.Module:
-    """A new size-keeping convolution (N, in_channels, H, W) to (N, out_channels, H, W), with bias.
+    """A new size-keeping convolution (N, in_channels, H, W) to (N, out_channels, H, W).
 
     Args:
         name: One of ``CONVOLUTION_NAMES``; all of one shape cost the same once merged.
@@ -284,7 +237,7 @@ def make_convolution(
     """
     if name not in _CONVOLUTIONS:
         raise UnknownNameError("convolution", name, list(_CONVOLUTIONS))
-    return _CONVOLUTIONS[name](in_channels, out_channels, kernel, groups=groups)
+    return _CONVOLUTIONS[name](in_channels, out_channels, kernel, groups=groups, bias=bias)
 
 
 def merge(module: nn.Module) -> nn.Module:
@@ -303,7 +256,8 @@ def check_form(form: str) -> None:
     """
     kind, _, bases = form.partition(":")
     if kind not in _CONVOLUTIONS:
-        raise UnknownNameError("form", form, ["plain", "acb", f"basis:{BASES}"])
+        known = [f"basis:{BASES}" if name == "basis" else name for name in _CONVOLUTIONS]
+        raise UnknownNameError("form", form, known)
     if kind == "basis" and not re.fullmatch("[1-9][0-9]{0,2}", bases):
         raise ValueError(f"expected the number of bases, as in 'basis:{BASES}', got '{form}'")
     if kind != "basis" and bases:
@@ -333,8 +287,8 @@ def convert(
 ) -> None:
     """Bring convolutions to another form, in place; what the network computes stays the same up to rounding.
 
-    A form is ``plain``, ``acb`` or ``basis:N``. Bases are added as ``KernelBasisConvolution.add_bases`` does.
-    Parameters of what changed are new tensors: make the optimiser anew.
+    A form is ``basis:N`` or another of ``CONVOLUTION_NAMES``. Bases are added as
+    ``KernelBasisConvolution.add_bases`` does. Parameters of what changed are new tensors: make the optimiser anew.
 
     Args:
         form: Of all that ``forms`` names, or of each by name, as ``forms`` gave it.
@@ -384,7 +338,7 @@ def _converted(layer: nn.Module, form: str, generator: torch.Generator | None) -
     if kind == "plain":
         return plain
     weight = plain.weight
-    make = partial(KernelBasisConvolution, bases=1) if kind == "basis" else AsymmetricConvolution
+    make = partial(KernelBasisConvolution, bases=1) if kind == "basis" else _CONVOLUTIONS[kind]
     with torch.device("meta"):  # draws no random numbers
         rich = make(
             plain.in_channels,
@@ -393,6 +347,7 @@ def _converted(layer: nn.Module, form: str, generator: torch.Generator | None) -
             groups=plain.groups,
             bias=plain.bias is not None,
         )
+    assert isinstance(rich, MergeableConvolution)
     rich = rich.to(weight.dtype).to_empty(device=weight.device)
     rich.take(weight, plain.bias)
     rich.requires_grad_(weight.requires_grad).train(plain.training)
@@ -420,8 +375,3 @@ def _random_bases(shape: tuple[int, ...], generator: torch.Generator | None = No
 
 def _weighted(coefficients: Tensor, tensors: Tensor) -> Tensor:
     return coefficients.reshape(-1, *[1] * (tensors.ndim - 1)) * tensors
-
-
-def _check_odd(kernel: int) -> None:
-    if kernel % 2 == 0:
-        raise ValueError(f"expected an odd kernel, which keeps the size, got {kernel}")

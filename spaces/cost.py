@@ -15,9 +15,12 @@ Conventions turn a cost into the GMACs that a table quotes:
 
 - ``exact``: the MACs above.
 - ``challenge``: what the counting script of AIM 2020 and the NTIRE efficient-SR challenges reports as
-  "FLOPs": one more operation per output element of every activation *module* of type ReLU, LeakyReLU,
+  "FLOPs" (until 2023): one more operation per output element of every activation *module* of type ReLU, LeakyReLU,
   PReLU, ELU or ReLU6 (functions are not seen), and transposed convolutions charged on their *output* grid.
 - ``bias``: with one addition per output element that has a bias (torchinfo, NTIRE 2022 HDR).
+- ``fvcore``: fvcore's FlopCountAnalysis (https://github.com/facebookresearch/fvcore, Apache-2.0), which NTIRE's
+  efficient-SR tables quote from 2024 on: 4 more operations per output element of a bilinear resizing, 1 of a nearest
+  one, and 5 per input element of a normalisation (4 without scale and shift; a batch normalisation in evaluation 2).
 """
 
 from __future__ import annotations
@@ -51,6 +54,7 @@ class Cost:
         activation_ops: Output elements of activation modules that the challenges charge.
         transposed_excess: What charging transposed convolutions on the output grid adds.
         bias_ops: Output elements that a bias is added to.
+        fvcore_ops: What fvcore charges beside the MACs, for resizing and normalisation.
     """
 
     macs: int = 0
@@ -60,6 +64,7 @@ class Cost:
     activation_ops: int = 0
     transposed_excess: int = 0
     bias_ops: int = 0
+    fvcore_ops: int = 0
 
     def operations(self, convention: Convention = "exact") -> int:
         """MACs as the convention counts them.
@@ -72,6 +77,8 @@ class Cost:
             return self.macs + self.activation_ops + self.transposed_excess
         if convention == "bias":
             return self.macs + self.bias_ops
+        if convention == "fvcore":
+            return self.macs + self.fvcore_ops
         raise ValueError(f"a convention is one of {', '.join(CONVENTIONS)}, got '{convention}'")
 
     def gmacs(self, convention: Convention = "exact") -> float:
@@ -134,13 +141,37 @@ def _dot(args: tuple[Any, ...], out: Tensor) -> dict[str, int]:
     return {"macs": args[0].numel(), "activations": 1}
 
 
-_RULES: dict[Any, Callable[[tuple[Any, ...], Tensor], dict[str, int]]] = {
+def _layer_norm(args: tuple[Any, ...], out: Any) -> dict[str, int]:
+    return {"fvcore_ops": (4 if args[2] is None else 5) * args[0].numel()}
+
+
+def _batch_norm(args: tuple[Any, ...], out: Any) -> dict[str, int]:
+    """Also what instance normalisation runs as, with the statistics of its input."""
+    plain = args[1] is None
+    each = (4 if plain else 5) if args[5] else (1 if plain else 2)
+    return {"fvcore_ops": each * args[0].numel()}
+
+
+def _resized(mode: str) -> Callable[[tuple[Any, ...], Tensor], dict[str, int]]:
+    return lambda args, out: {"fvcore_ops": resizing_ops(mode) * out.numel()}
+
+
+def resizing_ops(mode: str) -> int:
+    """What fvcore charges per output element of a resizing in a mode of ``torch.nn.functional.interpolate``."""
+    return {"bilinear": 4, "nearest": 1}.get(mode, 0)
+
+
+_RULES: dict[Any, Callable[[tuple[Any, ...], Any], dict[str, int]]] = {
     _aten.convolution: _convolution,
     _aten.dot: _dot,  # what a matrix product of one row and one column may run as
     _aten.mm: _product,
     _aten.bmm: _product,
     _aten.addmm: _biased_product,
     _aten.baddbmm: _biased_product,
+    _aten.upsample_bilinear2d: _resized("bilinear"),
+    _aten.upsample_nearest2d: _resized("nearest"),
+    _aten.native_layer_norm: _layer_norm,
+    _aten.native_batch_norm: _batch_norm,
 }
 
 

@@ -11,8 +11,8 @@ from typing import Literal
 
 Direction = Literal["max", "min"]
 Colour = Literal["rgb", "y"]
-Convention = Literal["exact", "challenge", "bias"]  # how MACs are counted; ``spaces.cost`` explains
-CONVENTIONS: tuple[Convention, ...] = ("exact", "challenge", "bias")
+Convention = Literal["exact", "challenge", "bias", "fvcore"]  # how MACs are counted; ``spaces.cost`` explains
+CONVENTIONS: tuple[Convention, ...] = ("exact", "challenge", "bias", "fvcore")
 
 
 @dataclass(frozen=True)

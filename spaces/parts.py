@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import gcd
 from typing import Any
@@ -25,6 +25,7 @@ class Part:
         arguments: Positional arguments of ``create``.
         channels: Channels of its input.
         options: Keyword arguments of ``create``.
+        resizing: What fvcore charges per pixel of its input map for a resizing beside it, an image skip's.
         shrink, enlarge: Its input map is ``enlarge / shrink`` times as high and wide as the network's input.
     """
 
@@ -34,6 +35,7 @@ class Part:
     options: tuple[tuple[str, Any], ...] = ()
     shrink: int = 1
     enlarge: int = 1
+    resizing: int = 0
 
     def build(self) -> nn.Module:
         """A new module."""
@@ -61,8 +63,19 @@ def part_on_meta(part: Part) -> nn.Module:
 
 @lru_cache(maxsize=65536)
 def part_cost(part: Part, height: int, width: int) -> Cost:
-    """Cost of one forward pass of the part on a (height, width) map; traced once, then remembered."""
+    """Cost of one forward pass of the part on a (height, width) map; traced once, then remembered.
+
+    Without a resizing beside it: see ``cost_with_resizing``.
+    """
     return count(part_on_meta(part), torch.empty(1, part.channels, height, width, device="meta"))
+
+
+def cost_with_resizing(part: Part, height: int, width: int) -> Cost:
+    """``part_cost`` and what fvcore charges for a resizing beside the part."""
+    if not part.resizing:
+        return part_cost(part, height, width)
+    cost = part_cost(replace(part, resizing=0), height, width)
+    return replace(cost, fvcore_ops=cost.fvcore_ops + part.resizing * height * width)
 
 
 def size_requirements(module: nn.Module) -> SizeRequirements:
@@ -86,7 +99,7 @@ def fitting_cost(part: Part, height: int, width: int) -> Cost | None:
     """Cost of the part in a network whose input is (height, width); None where the part can't take that."""
     if part_sizes(part).padded(height, width) != (height, width):
         return None
-    return part_cost(part, *part.map_size(height, width))
+    return cost_with_resizing(part, *part.map_size(height, width))
 
 
 class Network(nn.Module):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from spaces.architecture import Block
 from spaces.blocks import BLOCKS
 from spaces.chain_network import enlarge, start_small
+from spaces.cost import resizing_ops
 from spaces.parts import Network, Part
 from spaces.resamplers import DOWNS, UPS
 from spaces.task import Task
@@ -43,7 +44,14 @@ def parts(architecture: UNet, task: Task) -> dict[str, Part]:
     upsampler = architecture.upsampler
     options = (("activation", architecture.activation), *upsampler.options)
     arguments = (width, task.out_channels, task.scale)
-    found["upsampler"] = Part(UPSAMPLERS[upsampler.kind].create, arguments, width, options)
+    skips = architecture.image_skip and task.scale > 1
+    found["upsampler"] = Part(
+        UPSAMPLERS[upsampler.kind].create,
+        arguments,
+        width,
+        options,
+        resizing=resizing_ops("bilinear") * task.out_channels * task.scale**2 if skips else 0,
+    )
     if architecture.image_skip and _is_bayer(task):
         found["develop"] = Part(Develop, (), 4)
     return found

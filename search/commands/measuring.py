@@ -33,7 +33,9 @@ def profile(
     task: Annotated[
         str | None, typer.Option(help="The task that it is built for [default: the network's own].")
     ] = None,
-    convention: Annotated[str, typer.Option(help="How MACs count: exact, challenge or bias.")] = "exact",
+    convention: Annotated[
+        str, typer.Option(help="How MACs count: exact, challenge, bias or fvcore.")
+    ] = "exact",
     json: Json = False,
 ) -> None:
     """Print the exact cost of an architecture, part by part, without training or allocating it."""
@@ -109,7 +111,7 @@ def evaluate(
     ] = None,
     against: Annotated[
         str | None,
-        typer.Option(metavar="MODEL", help="The score's baseline [default: the challenge's own, if known]."),
+        typer.Option(metavar="MODEL", help="The score's baseline [default: the challenge's own]."),
     ] = None,
     task: Annotated[str | None, typer.Option(help="The task [default: the network's].")] = None,
     data: Annotated[

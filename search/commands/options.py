@@ -42,7 +42,7 @@ PRUNE, PUBLISHED, INT8, OPTUNA = "Pruning", "A published network", "INT8", "Optu
 
 # Options that several commands have.
 Convention = Annotated[
-    str | None, typer.Option(help="How MACs count: exact, challenge or bias.", rich_help_panel=BUDGET)
+    str | None, typer.Option(help="How MACs count: exact, challenge, bias or fvcore.", rich_help_panel=BUDGET)
 ]
 Data = Annotated[
     Path | None,

@@ -23,15 +23,24 @@ class RLFB(nn.Module):
     Args:
         middle: Channels between the 3x3 convolutions; 0 for the width.
         attention: Channels inside the reduced ESA.
+        bias: The convolutions outside the attention have biases; DIPNet's slim form has none.
     """
 
-    def __init__(self, width: int, *, activation: str = "paper", middle: int = 0, attention: int = 16):
+    def __init__(
+        self,
+        width: int,
+        *,
+        activation: str = "paper",
+        middle: int = 0,
+        attention: int = 16,
+        bias: bool = True,
+    ):
         super().__init__()
         middle = middle or width
-        self.c1_r = nn.Conv2d(width, middle, 3, padding=1)
-        self.c2_r = nn.Conv2d(middle, middle, 3, padding=1)
-        self.c3_r = nn.Conv2d(middle, width, 3, padding=1)
-        self.c5 = nn.Conv2d(width, width, 1)
+        self.c1_r = nn.Conv2d(width, middle, 3, padding=1, bias=bias)
+        self.c2_r = nn.Conv2d(middle, middle, 3, padding=1, bias=bias)
+        self.c3_r = nn.Conv2d(middle, width, 3, padding=1, bias=bias)
+        self.c5 = nn.Conv2d(width, width, 1, bias=bias)
         self.act = make_activation(activation, paper="lrelu0.05")
         self.esa = ReducedESA(width, attention)
 

@@ -34,3 +34,11 @@ def test_each_figure_counts_with_its_weight(name: str, weights: tuple[float, flo
 def test_a_baseline_without_a_figure_is_refused(nothing: Figures) -> None:
     with pytest.raises(ValueError, match="expected a baseline with runtime, GMACs and parameters"):
         CHALLENGES["ntire2024"].score(Figures(1, 1, 1), nothing)
+
+
+@pytest.mark.parametrize(("gmacs", "final"), [(1.591738368, 3.8733), (9.107931136, 4.3725)])
+def test_the_winner_of_2026_by_the_organisers_table_and_by_its_true_cost(gmacs: float, final: float) -> None:
+    span = Figures(7.736398064196109, 9.833807872, 150_688)
+    assert CHALLENGES["ntire2026"].score(Figures(5.24145, gmacs, 139_104), span).final == pytest.approx(
+        final, abs=5e-4
+    )

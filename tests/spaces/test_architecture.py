@@ -172,7 +172,10 @@ def test_defaults_are_left_out() -> None:
             '{"topology":"chain","width":8,"blocks":["ghost"],"feature_skip":1}',
             "'feature_skip' is of type bool",
         ),
-        ('{"topology":"chain","width":8,"blocks":["ghost"],"fusion":"cat"}', "concat, backward, got 'cat'"),
+        (
+            '{"topology":"chain","width":8,"blocks":["ghost"],"fusion":"cat"}',
+            "pairs, select, stack, got 'cat'",
+        ),
         ('{"topology":"chain","width":8,"blocks":["ghost"],"image_skip":"cubic"}', "bicubic, got 'cubic'"),
         ('{"topology":"chain","width":8,"blocks":["ghost"],"value_range":0}', "'value_range' is at least 1"),
     ],

@@ -49,8 +49,15 @@ def test_forward_is_the_documented_wiring(
     if fusion == "backward":
         fused, earlier = part("fusion.fused.0"), part("fusion.earlier.0")
         features = functional.relu(torch.cat((fused(features), earlier(first)), 1))
+    if fusion == "pairs":
+        features = part("pairs.0")(torch.cat((first, features), 1))
     if feature_skip:
-        features = head + part("trunk_conv")(features)
+        last = part("trunk_conv")(features)
+        features = last if fusion in ("select", "stack") else head + last
+    if fusion in ("select", "stack"):
+        features = torch.cat((head, first, features), 1)
+    if fusion == "select":
+        features = part("fusion")(features)
     expected = part("upsampler")(features) / value_range
     if image_skip == "nearest":
         expected = expected + image().repeat_interleave(3, 2).repeat_interleave(3, 3)
@@ -82,6 +89,9 @@ def test_without_an_image_skip_a_silent_upsampler_gives_black() -> None:
 @pytest.mark.parametrize(
     ("changes", "added"),
     [
+        ({"fusion": "pairs", "feature_skip": False}, {"pairs.0"}),
+        ({"fusion": "select", "feature_skip": False, "taps": ("near", "last")}, {"near", "fusion"}),
+        ({"fusion": "stack", "feature_skip": True}, {"trunk_conv"}),
         ({"fusion": "concat", "feature_skip": True}, {"fusion", "trunk_conv"}),
         ({"fusion": "concat", "feature_skip": False}, {"fusion"}),
         ({"fusion": "plain", "feature_skip": True}, {"trunk_conv"}),
@@ -169,18 +179,28 @@ def test_size_requirements_are_those_of_all_blocks_together() -> None:
         ({"width": 4097}, "'width' is at most 4096, got 4097"),
         ({"blocks": ()}, "'blocks' holds at least one block"),
         ({"value_range": 0}, "'value_range' is at least 1"),
-        ({"fusion": "sum"}, "'fusion' is one of plain, concat, backward, got 'sum'"),
+        ({"fusion": "sum"}, "'fusion' is one of plain, concat, backward, pairs, select, stack, got 'sum'"),
         ({"image_skip": "lanczos"}, "'image_skip' is one of none, nearest, bilinear, bicubic, got 'lanczos'"),
         ({"unshuffle": 3}, "'unshuffle' is one of 1, 2, 4, got 3"),
         (
             {"unshuffle": 4},
             "scale 3 of task 'sr-x3' times 'unshuffle' 4 is 12: an upsampler enlarges by 1, 2,",
         ),
-        ({"head_layers": 0}, "'head_layers' is one of 1, 2, got 0"),
+        ({"head_layers": 0}, "'head_layers' is one of 1, 2, 3, got 0"),
         (
             {"feature_skip": False, "trunk_convolution": False},
             "'trunk_convolution' false needs 'feature_skip'",
         ),
+        ({"trunk_kernel": 5}, "'trunk_kernel' is one of 1, 3, got 5"),
+        ({"taps": ("head", "fist")}, "unknown map in 'taps' 'fist': did you mean 'first'"),
+        ({"taps": ("head", "head")}, "'taps' names at least one map, and none twice"),
+        (
+            {"fusion": "select", "taps": ("inner",)},
+            "inner needs a last block of kind spab, spab_guided, got 'residual'",
+        ),
+        ({"tail_width": 8}, "'tail_width' needs 'fusion' select, got 'concat'"),
+        ({"centred": True, "mean_shift": True}, "'centred' and 'mean_shift' exclude each other"),
+        ({"bias": False, "convolution": "blueprint"}, "'bias' false needs a 'convolution' of plain"),
         ({"convolution": "blueprnt"}, "unknown convolution 'blueprnt': did you mean 'blueprint'"),
         ({"attention": "pixl"}, "unknown attention 'pixl': did you mean 'pixel'"),
     ],
@@ -204,9 +224,18 @@ NEW = {
     "fusion": "backward",
     "image_skip": "bicubic",
 }
+OF_THE_CHALLENGE_PACK = {
+    "head_layers": 3,
+    "head_between": True,
+    "trunk_kernel": 1,
+    "bias": False,
+    "fusion": "select",
+    "taps": ("near", "last"),
+    "centred": True,
+}
 
 
-@pytest.mark.parametrize(("name", "value"), NEW.items())
+@pytest.mark.parametrize(("name", "value"), [*NEW.items(), *OF_THE_CHALLENGE_PACK.items()])
 def test_new_fields_are_in_json_and_label(name: str, value: object) -> None:
     chain = Chain(8, BLOCKS, **{name: value})  # type: ignore[arg-type]
     assert Architecture.from_json(chain.to_json()) == chain
@@ -226,6 +255,66 @@ def test_networks_of_two_last_convolutions_start_near_the_image_skip() -> None:
 def test_backward_fusion_of_a_single_block_is_none() -> None:
     assert "fusion" not in parts(Chain(8, BLOCKS[:1], fusion="backward"), TASK)
     assert network(blocks=BLOCKS[:1], fusion="backward")(image()).shape == (2, 3, 27, 33)
+
+
+@torch.no_grad()
+def test_near_map_starts_as_the_image_enlarged_by_nearest() -> None:
+    net = network(fusion="stack", feature_skip=False, taps=("near", "last"))
+    near = functional.pixel_shuffle(net.get_submodule("near")(image()), 3)
+    torch.testing.assert_close(near, functional.interpolate(image(), scale_factor=3.0, mode="nearest"))
+
+
+@torch.no_grad()
+def test_inner_map_is_the_last_blocks_first_activation() -> None:
+    blocks = (Block("spab"),) * 2
+    net = network(blocks=blocks, fusion="stack", feature_skip=False, taps=("inner", "last"))
+    part = net.get_submodule
+    first = part("blocks.0")(part("head")(image()))
+    inner = functional.silu(part("blocks.1.convs.0")(first))
+    expected = part("upsampler")(torch.cat((inner, part("blocks.1")(first)), 1))
+    torch.testing.assert_close(net(image()), expected)
+
+
+@torch.no_grad()
+def test_centred_input_has_no_mean_colour_and_the_output_is_as_it_is() -> None:
+    net = network(centred=True, value_range=255, fusion="plain", feature_skip=False)
+    part = net.get_submodule
+    mean = torch.tensor([0.4488, 0.4371, 0.4040]).reshape(1, 3, 1, 1)
+    features = part("blocks.1")(part("blocks.0")(part("head")((image() - mean) * 255)))
+    torch.testing.assert_close(net(image()), part("upsampler")(features))
+    assert not any("mean" in name for name in net.state_dict())
+
+
+@torch.no_grad()
+def test_third_block_of_pairs_takes_the_two_before_it() -> None:
+    net = network(blocks=(Block("residual"),) * 4, fusion="pairs", trunk_convolution=False)
+    part = net.get_submodule
+    head = part("head")(image())
+    one = part("blocks.0")(head)
+    two = part("blocks.1")(one)
+    three = part("blocks.2")(part("pairs.0")(torch.cat((one, two), 1)))
+    four = part("blocks.3")(part("pairs.1")(torch.cat((two, three), 1)))
+    features = part("pairs.2")(torch.cat((two, four), 1)) + head
+    torch.testing.assert_close(net(image()), part("upsampler")(features))
+
+
+@torch.no_grad()
+def test_triple_head_with_activations_between() -> None:
+    net = network(head_layers=3, head_between=True, activation="silu")
+    kinds = [type(layer).__name__ for layer in net.get_submodule("head")]  # type: ignore[arg-type]
+    assert kinds == ["Conv2d", "SiLU", "Conv2d", "SiLU", "Conv2d"]
+
+
+def test_tail_width_is_what_the_upsampler_takes() -> None:
+    pieces = parts(Chain(8, BLOCKS, fusion="select", tail_width=5), TASK)
+    assert pieces["upsampler"].channels == 5
+    assert pieces["fusion"].channels == 24
+
+
+def test_without_bias_there_is_none_outside_blocks_and_upsampler() -> None:
+    net = network(bias=False, fusion="select", taps=("near", "last"))
+    biased = {name.split(".")[0] for name, _ in net.named_parameters() if name.endswith("bias")}
+    assert biased == {"blocks", "upsampler"}
 
 
 @torch.no_grad()

@@ -28,9 +28,10 @@ from spaces.convolutions import (
 )
 from spaces.parts import Part, part_cost
 from spaces.registry import UnknownNameError
+from spaces.reparameterised import ECB, EDBB, Conv3XC, RepVGGConvolution
 from spaces.task import Task
 
-RICH = ("acb", "basis")
+RICH = ("acb", "basis", "conv3xc", "ecb", "edbb", "repvgg")
 TASK = Task("sr-x2", scale=2)
 
 
@@ -55,6 +56,7 @@ def trained_form(name: str) -> Chain:
     return Chain(8, (Block("residual", (("convolution", name),)),), fusion="plain")
 
 
+OPTIONS: tuple[dict[str, Any], ...] = ({}, {"kernel": 5, "groups": 2}, {"bias": False, "groups": 2})
 CASES: list[tuple[type[MergeableConvolution], dict[str, Any]]] = [
     (AsymmetricConvolution, {}),
     (AsymmetricConvolution, {"kernel": 5, "groups": 2}),
@@ -65,6 +67,7 @@ CASES: list[tuple[type[MergeableConvolution], dict[str, Any]]] = [
     (KernelBasisConvolution, {"learned": True, "bases": 1}),
     (AsymmetricConvolution, {"bias": False}),
     (KernelBasisConvolution, {"bias": False, "groups": 2}),
+    *((kind, options) for kind in (Conv3XC, ECB, EDBB, RepVGGConvolution) for options in OPTIONS),
 ]
 
 
@@ -111,6 +114,65 @@ def test_basis_convolution_is_the_mean_of_its_bases() -> None:
     bases = zip(basis.weight.split(6), basis.bias, strict=True)
     outputs = [functional.conv2d(x, w, b, padding=1) for w, b in bases]
     assert_same(basis(x), torch.stack(outputs).mean(0))
+
+
+@torch.no_grad()
+def test_conv3xc_is_its_four_convolutions_on_a_padded_input() -> None:
+    convolution, x = randomised(Conv3XC(5, 7).double()), features(5).double()
+    one = convolution.get_submodule
+    expected = one("conv3")(one("conv2")(one("conv1")(functional.pad(x, (1, 1, 1, 1))))) + one("skip")(x)
+    assert_same(convolution(x), expected)
+
+
+@pytest.mark.parametrize("kind", [ECB, EDBB])
+@torch.no_grad()
+def test_edge_convolution_is_the_sum_of_its_branches(kind: type[MergeableConvolution]) -> None:
+    convolution, x = kind(6, 6).double(), features(6).double()
+    for parameter in convolution.parameters():
+        parameter.uniform_(-0.5, 0.5, generator=torch.Generator().manual_seed(parameter.numel()))
+    padded = functional.pad(x, (1, 1, 1, 1))
+    one = convolution.get_submodule
+    expected = one("square")(padded)
+    masks = {
+        "sobel_x": [[1, 0, -1], [2, 0, -2], [1, 0, -1]],
+        "sobel_y": [[1, 2, 1], [0, 0, 0], [-1, -2, -1]],
+        "laplacian": [[0, 1, 0], [1, -4, 1], [0, 1, 0]],
+    }
+    for edge, mask in masks.items():
+        branch = one(f"edges.{edge}")
+        kernel = branch.scale * torch.tensor(mask).double()
+        expected = expected + functional.conv2d(branch.conv(padded), kernel, branch.bias, groups=6)
+    if kind is ECB:
+        expand, reduce = one("expand"), one("reduce")
+        wide = expand(padded)  # padded with its bias, as published: a padded input gives just that
+        expected = expected + reduce(wide)
+    else:
+        expected = expected + one("pointwise")(x) + x
+    assert_same(convolution(x), expected)
+
+
+@torch.no_grad()
+def test_repvgg_adds_a_square_a_pointwise_and_the_input() -> None:
+    convolution, x = randomised(RepVGGConvolution(6, 6).double()), features(6).double()
+    convolution.get_buffer("identity").copy_(torch.eye(6).reshape(6, 6, 1, 1))
+    one = convolution.get_submodule
+    padded = functional.pad(x, (1, 1, 1, 1))
+    assert_same(convolution(x), one("square")(padded) + one("pointwise")(x) + x)
+    assert "identity" not in RepVGGConvolution(6, 5).state_dict()
+
+
+@pytest.mark.parametrize("name", sorted(set(RICH) - {"basis"}))
+def test_what_a_converted_convolution_gains_can_be_trained(name: str) -> None:
+    network = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1))
+    convert(network, name)
+    start = {key: value.clone() for key, value in network.named_parameters()}
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.1)
+    for _ in range(2):
+        optimiser.zero_grad()
+        network(features(4)).square().sum().backward()
+        optimiser.step()
+    for key, value in network.named_parameters():
+        assert not torch.equal(value, start[key]), key
 
 
 @pytest.mark.parametrize("learned", [False, True])
@@ -244,6 +306,7 @@ ROUTES = [
     ("acb", "plain"),
     ("basis:3", "basis:5", "plain"),
     ("basis:5", "basis:2", "acb", "basis:1"),
+    ("conv3xc", "edbb", "ecb", "repvgg", "plain"),
 ]
 
 

@@ -156,7 +156,7 @@ def test_total_adds_each_count_and_is_nothing_for_no_costs() -> None:
 
 
 def test_unknown_convention_is_refused() -> None:
-    with pytest.raises(ValueError, match="one of exact, challenge, bias, got 'flops'"):
+    with pytest.raises(ValueError, match="one of exact, challenge, bias, fvcore, got 'flops'"):
         Cost().operations("flops")  # type: ignore[arg-type]
 
 

@@ -50,19 +50,24 @@ function chainFrom(input, a, sketch, level) {
   if (a.mean_shift) sketch.add('mean_in', 'mean shift', { kind: 'subtracts the mean colour', level });
   const inner = level + Math.log2(a.unshuffle ?? 1);
   const form = a.convolution && a.convolution !== 'plain' ? `, ${a.convolution.replaceAll('_', ' ')}` : '';
-  const layers = a.head_layers === 2 ? 'two 3x3 convolutions' : '3x3 convolution';
+  const layers = ['3x3 convolution', 'two 3x3 convolutions', 'three 3x3 convolutions'][(a.head_layers ?? 1) - 1];
   const unshuffled = inner > level ? `unshuffle ${a.unshuffle}, ` : '';
   const head = sketch.add('head', 'head', { kind: unshuffled + layers + form, level: inner, width });
   const outputs = trunk(a, sketch, inner, head);
-  fusion(a.fusion ?? 'concat', outputs, sketch, { level: inner, width, from: width * blocks.length });
+  const selects = a.fusion === 'select' || a.fusion === 'stack';
+  if (a.fusion === 'pairs') pairs(outputs, sketch, { level: inner, width, from: 2 * width });
+  else if (!selects) fusion(a.fusion ?? 'concat', outputs, sketch, { level: inner, width, from: width * blocks.length });
   if (a.feature_skip ?? true) {
     if (a.trunk_convolution ?? true) {
-      const kind = `3x3 convolution${form}`;
+      const kind = a.trunk_kernel === 1 ? '1x1 convolution' : `3x3 convolution${form}`;
       sketch.add('trunk_conv', 'trunk convolution', { kind, level: inner, width, from: width });
     }
-    sketch.link(head, sketch.last, 'add', 'after', 'feature skip');
+    if (!selects) sketch.link(head, sketch.last, 'add', 'after', 'feature skip');
   }
-  sketch.add('upsampler', 'upsampler', { kind: blockText(a.upsampler ?? 'pixelshuffle'), level, from: width });
+  if (selects) select(a, sketch, { input, head, outputs, level: inner });
+  const from = selects ? null : width;
+  const upsampler = sketch.add('upsampler', 'upsampler', { kind: blockText(a.upsampler ?? 'pixelshuffle'), level, from });
+  if (a.fusion === 'stack') selected(a, sketch, upsampler, { head, outputs });
   if (a.mean_shift) sketch.add('mean_out', 'mean shift', { kind: 'adds the mean colour', level });
   if ((a.image_skip ?? 'none') !== 'none') {
     sketch.link(input, sketch.last, 'add', 'after', `image skip, ${a.image_skip}`);
@@ -79,6 +84,40 @@ function trunk(a, sketch, level) {
     if (gated) sketch.add(`gates.${i}`, `gate ${i + 1}`, { kind: a.attention, ...place });
     return sketch.last;
   });
+}
+
+/** EFDN's: a block from the third on takes the two outputs before it, and the end the middle one's and the last. */
+function pairs(outputs, sketch, place) {
+  for (let i = 0; i < outputs.length - 1; i++) {
+    const final = i === outputs.length - 2;
+    const row = sketch.add(`pairs.${i}`, `pair ${i + 1}`, { kind: 'concatenation, 1x1 convolution', side: !final, ...place });
+    const [first, second] = final ? [Math.floor(outputs.length / 2) - 1, outputs.length - 1] : [i, i + 1];
+    sketch.link(outputs[first], row, 'concat', 'before');
+    if (final) continue;
+    sketch.link(outputs[second], row, 'concat', 'before');
+    sketch.link(row, outputs[i + 2], 'feed', 'before');
+  }
+}
+
+function select(a, sketch, { input, head, outputs, level }) {
+  const taps = a.taps ?? ['head', 'first', 'last'];
+  if (taps.includes('near')) {
+    const near = sketch.add('near', 'near', { kind: '3x3 convolution of each channel', level, side: true });
+    sketch.link(input, near, 'feed', 'before');
+  }
+  if (a.fusion !== 'select') return;
+  const width = a.tail_width || a.width;
+  const row = sketch.add('fusion', 'fusion', { kind: 'concatenation, 1x1 convolution', level, width });
+  selected(a, sketch, row, { head, outputs });
+}
+
+/** Links of the maps that are concatenated before `row`, but for the last block's, which leads there anyway. */
+function selected(a, sketch, row, { head, outputs }) {
+  const near = sketch.rows.findIndex((r) => r.name === 'near');
+  const from = { near, head, first: outputs[0], inner: outputs.at(-1) };
+  for (const tap of a.taps ?? ['head', 'first', 'last']) {
+    if (tap !== 'last') sketch.link(from[tap], row, 'concat', 'before', tap === 'inner' ? 'inner map' : '');
+  }
 }
 
 function fusion(form, outputs, sketch, place) {
