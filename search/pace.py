@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from math import exp, inf, log
+from math import exp, log
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,10 @@ MOST_SPREAD = 0.5
 LAGS = 8  # jobs whose lag is averaged
 REPORT_STEPS = 20  # a training says where it stands this often (``evaluators.training.Training.run``)
 LEAST_RATIO, MOST_RATIO = 1e-3, 1e3  # of measured and expected time, so that nothing overflows
+
+
+Clock = Callable[[], float]
+"""Seconds, from any beginning."""
 
 
 @dataclass(frozen=True)
@@ -216,7 +220,3 @@ def makespan(seconds: Sequence[float], workers: int) -> float:
         return 0.0
     workers = max(1, workers)
     return sum(seconds) / workers + (1 - 1 / workers) * max(seconds)
-
-
-Clock = Callable[[], float]
-NEVER = inf

@@ -104,7 +104,6 @@ class Plan:
         begun, finished: Networks expected to be begun and trained to the end.
         front_s: When the first networks are expected to be at their end.
         steps_per_s: Of typical networks, all workers together.
-        memory_bytes: Peak memory of one worker.
     """
 
     seconds: float
@@ -120,7 +119,6 @@ class Plan:
     front_s: float
     steps_per_s: float
     pace: Pace
-    memory_bytes: int = 0
 
     def to_data(self) -> dict[str, Any]:
         """As JSON."""
