@@ -161,9 +161,9 @@ def search(opened: Opened) -> Stop:
 
 def _search_seconds(opened: Opened) -> float | None:
     """Of wall time, until what comes after the search has to begin."""
-    if opened.plan is None or not isfinite(opened.ends):
+    if not isfinite(opened.ends):
         return opened.bench.config.seconds
-    after = opened.plan.later_s + opened.plan.hand_over_s
+    after = 0.0 if opened.plan is None else opened.plan.later_s + opened.plan.hand_over_s
     return max(0.0, opened.ends - after - time.monotonic())
 
 

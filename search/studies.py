@@ -7,7 +7,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
@@ -24,7 +24,7 @@ from results.store import Store, StoreError, StudyExists
 from search.config import ConfigError, SearchConfig, resolve, resumed
 from search.driving import workers
 from search.first import check_first
-from search.planning import Plan, duration
+from search.planning import Plan, PlanError, duration
 from search.pool import Pool
 from search.ray_workers import check_reachable
 from search.setup import (
@@ -154,16 +154,18 @@ def open_study(
             console.print("Timing a few networks on the workers ...", style="dim")
             measured = measure(bench, pool(), ends - time.monotonic())
             if isinstance(bench, Setup):
-                plan = plan_for(
-                    bench,
-                    measured,
-                    said,
-                    workers=pool().capacity,
-                    resume=resume,
-                    ends=ends,
-                    started=started,
-                    later=later(config),
-                )
+                with suppress(PlanError) if resume and _has_complete(store, name) else nullcontext():
+                    plan = plan_for(
+                        bench,
+                        measured,
+                        said,
+                        workers=pool().capacity,
+                        resume=resume,
+                        ends=ends,
+                        started=started,
+                        later=later(config),
+                    )
+            if plan is not None:
                 bench = with_settings(bench, config_of(plan, bench.config, said, resume=resume))
         record = (
             _resumed(store, name, bench, workers=searching) if resume else _created(store, name, bench, goal)
@@ -194,6 +196,11 @@ def _limit(
             f"study '{name}' has spent its time, {duration(config.seconds)}: give --time for more, counted from now"
         )
     return config.seconds - spent
+
+
+def _has_complete(store: Store, name: str) -> bool:
+    """Whether a study has networks that later stages, or none at all, may be enough for."""
+    return bool(store.trials(store.study(name).id, states=["complete"]))
 
 
 def _spent(store: Store, study: Study) -> float:
