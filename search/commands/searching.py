@@ -503,6 +503,12 @@ def run(
     config: Annotated[Path | None, typer.Argument(help="A TOML file; with --resume the study's own.")] = None,
     study: Annotated[str | None, typer.Option(help="Name of the study [default: FILE-NUMBER].")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with --study.")] = False,
+    time: Annotated[
+        str | None,
+        typer.Option(
+            help="Wall time of all stages together; of a resumed study from now.", rich_help_panel=BUDGET
+        ),
+    ] = None,
     workers: NumberOfWorkers = None,
     log: Log = None,
     set_: Settings = None,
@@ -518,7 +524,7 @@ def run(
     from search.pipeline import run_pipeline
 
     found = run_pipeline(
-        load(config, {"workers.number": workers, "logging.to": log} | settings(set_ or ())),
+        load(config, {"time": time, "workers.number": workers, "logging.to": log} | settings(set_ or ())),
         place=place_of(runs, db),
         study=study,
         resume=resume,
