@@ -45,7 +45,7 @@ def test_every_number_stands_with_its_unit_and_protocol(small_store: Store, smal
             assert shown[m.name, m.protocol] == (f"{m.value:.4f}", m.unit)
     for m in small_setup.baseline:
         assert shown[f"{m.name} of bicubic", m.protocol] == (f"{m.value:.4f}", m.unit)
-    assert len(shown) == 6 + 8 + 8
+    assert len(shown) == 7 + 8 + 8  # MACs in four conventions, parameters, activations, convolutions
 
 
 def test_the_file_can_be_told_and_used(small_store: Store) -> None:

@@ -153,9 +153,12 @@ def test_whenever_one_training_fits_the_search_ends_with_a_complete_network_in_t
 def test_a_machine_that_slows_down_half_way_has_a_front_and_is_in_time(
     machine: Machine, slower_at: float, slower_by: float, workers: int, seed: int, eta: float
 ) -> None:
-    plan = planned(
-        machine, 600 + 50 * (machine.score_s + machine.start_s), workers, ladder_of(eta, 2 if eta > 1 else 1)
-    )
+    ladder = ladder_of(eta, 2 if eta > 1 else 1)
+    # Enough for some of the dearest: the first front is planned for a quarter of it then.
+    dearest = max(COSTS, key=lambda cost: cost.macs)
+    seconds = 12 * whole_s(timed(machine, COSTS[:6]), dearest, ladder(100))
+    plan = planned(machine, seconds, workers, ladder)
+    assert plan.front_s <= plan.search_s * 0.26
     slow = replace(machine, slower_at=slower_at * plan.search_s, slower_by=slower_by)
     with TemporaryDirectory() as folder, Store.open(Path(folder) / "study.db") as store:
         study, _, clock = run(store, Path(folder), slow, plan, seed=seed)
