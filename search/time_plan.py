@@ -11,6 +11,7 @@ from search.config import SearchConfig, chooses_steps, resolve
 from search.planning import Ladder, Plan, Stock, make_plan
 from search.pool import Pool
 from search.setup import Bench, Setup
+from search.strategies import cost_of_proposals
 from search.timing import Measured, sample_costs, time_workers, to_time
 from spaces.baselines import published
 
@@ -66,6 +67,7 @@ def stock_of(
         trials=config.trials,
         repeats=config.repeats,
         convention=config.convention,
+        proposed=cost_of_proposals(config.strategy),
     )
 
 

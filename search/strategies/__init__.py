@@ -48,6 +48,7 @@ class Strategy(ABC):
     """
 
     learns: ClassVar[bool] = True  # whether proposals depend on what was told
+    cost: ClassVar[float] = 1.0  # of what it proposes, as a share of what random networks cost
     objectives: ClassVar[range] = range(1, 100)  # how many it can take
 
     def __init__(self, space: Space, *, directions: Sequence[Direction], seed: int):
@@ -118,6 +119,11 @@ def create_strategy(name: str, space: Space, *, directions: Sequence[Direction],
             f"{', '.join(can) or 'none'}, or other --objectives"
         )
     return STRATEGIES[name].create(space, directions=directions, seed=seed)
+
+
+def cost_of_proposals(name: str) -> float:
+    """What the strategy's networks cost, as a share of random ones': for a plan."""
+    return float(getattr(STRATEGIES[name].target, "cost", Strategy.cost))
 
 
 def _objectives_of(name: str) -> range:
