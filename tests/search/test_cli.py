@@ -28,7 +28,7 @@ def run(*arguments: object, cwd: Path, code: int = 0, **environment: str) -> sub
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1200,
         env={**os.environ, **environment},
     )
     assert result.returncode == code, f"exit {result.returncode}\n{result.stdout}\n{result.stderr}"
