@@ -74,7 +74,7 @@ class _Call(NamedTuple):
 
 class _Reached(Exception):  # noqa: N818  (no error: a pass ends here)
     def __init__(self, call: _Call):
-        super().__init__()
+        super().__init__(call)
         self.call = call
 
 

@@ -40,20 +40,25 @@ class UnknownStudy(ValueError):  # noqa: N818 - says what is wrong, like KeyErro
     """No study has this name; names the nearest and lists what exists."""
 
     def __init__(self, name: str, known: Sequence[str], place: str) -> None:
+        super().__init__(name, known, place)  # what it is made from again, in another process
+
+    def __str__(self) -> str:
+        name, known, place = self.args
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean '{near[0]}'?" if near else "."
         listing = f"It has: {', '.join(known)}." if known else "It has none yet."
-        super().__init__(f"no study '{name}' in {place}{hint} {listing}")
+        return f"no study '{name}' in {place}{hint} {listing}"
 
 
 class StudyExists(ValueError):  # noqa: N818
     """The name is taken."""
 
     def __init__(self, name: str, place: str) -> None:
-        super().__init__(
-            f"study '{name}' already exists in {place}: "
-            "continue it with --resume, or name another with --study"
-        )
+        super().__init__(name, place)
+
+    def __str__(self) -> str:
+        name, place = self.args
+        return f"study '{name}' already exists in {place}: continue it with --resume, or name another with --study"
 
 
 def connect(

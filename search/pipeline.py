@@ -41,8 +41,11 @@ class CutOffSearch(Exception):  # noqa: N818 - no error: its limits were too low
     """
 
     def __init__(self, study: Study):
-        super().__init__(study.name)
+        super().__init__(study)
         self.state, self.stop = study.state, study.stop
+
+    def __str__(self) -> str:
+        return str(self.args[0].name)
 
 
 LATER: tuple[Stage, ...] = ("prune", "finetune", "distil")

@@ -20,9 +20,13 @@ class UnknownNameError(ValueError):
     """A name that nothing is registered under; the message suggests the nearest one."""
 
     def __init__(self, noun: str, name: str, known: list[str]):
+        super().__init__(noun, name, known)  # what it is made from again, in another process
+
+    def __str__(self) -> str:
+        noun, name, known = self.args
         near = get_close_matches(name, known, n=1, cutoff=0.5)
         hint = f"did you mean '{near[0]}'? " if near else ""
-        super().__init__(f"unknown {noun} '{name}': {hint}known are {', '.join(sorted(known))}")
+        return f"unknown {noun} '{name}': {hint}known are {', '.join(sorted(known))}"
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ class ApiError(HTTPException):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(status, message, dict(headers or {}))
+        self.args = status, code, message  # what it is made from again, in another process
         self.code = code
         self.details = details
 
