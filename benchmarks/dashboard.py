@@ -36,7 +36,7 @@ from sqlalchemy import insert
 from results.schema import MeasurementRow, RungRow, TrialRow
 from results.store import Store
 from spaces.architecture import Block
-from spaces.chain import Chain
+from spaces.topologies.chain import Chain
 
 KINDS = ("rfdb", "residual", "imdb", "ghost", "blueprint_rfdb", "efficient_rfdb")
 UPSAMPLERS = ("pixelshuffle", "nearest_conv", "pixelshuffle_double")

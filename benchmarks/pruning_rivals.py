@@ -56,11 +56,11 @@ from evaluators.trial import score
 from spaces.architecture import Architecture, Block
 from spaces.baselines import published
 from spaces.build import build
-from spaces.chain import Chain
 from spaces.checkpoint import load_published
 from spaces.cost import count
 from spaces.padding import run
 from spaces.parts import Network
+from spaces.topologies.chain import Chain
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 TASK = "sr-x4"

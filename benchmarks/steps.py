@@ -39,8 +39,8 @@ from evaluators.trial import score
 from spaces.architecture import Architecture, Block
 from spaces.baselines import baseline
 from spaces.build import build
-from spaces.chain import Chain
 from spaces.parts import Network
+from spaces.topologies.chain import Chain
 
 TASK = "sr-x4"
 STAGE = two_stages(100_000).stages[0]  # batch 16, patch 24, L1

@@ -29,7 +29,7 @@ from evaluators.tasks import get_task
 from evaluators.training import Training, training_dtype
 from spaces.architecture import Block
 from spaces.build import build
-from spaces.chain import Chain
+from spaces.topologies.chain import Chain
 
 TASK = "sr-x4"
 STAGE = two_stages(100_000).stages[0]  # batch 16, patch 24

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from evaluators.channels import Channels
 from spaces.architecture import Architecture
 from spaces.build import parts
-from spaces.chain import Chain
 from spaces.parts import Network, Part
 from spaces.task import Task
+from spaces.topologies.chain import Chain
 
 NONE = -1
 

@@ -37,9 +37,9 @@ from spaces.build import build
 from spaces.checkpoint import CheckpointError, load_published, load_weights, read_tensors
 from spaces.padding import run
 from spaces.parts import Network
-from spaces.rescaler_network import BicubicDown, RescalerNetwork, round_to_8_bits
 from spaces.sizes import SizeRequirements
 from spaces.task import Task
+from spaces.topologies.rescaler_network import BicubicDown, RescalerNetwork, round_to_8_bits
 
 Map = Callable[[Tensor], Tensor]
 

@@ -1,7 +1,7 @@
 """Structured pruning: a trained network with fewer channels, at an exact cost.
 
-The result is a new architecture (``spaces.pruned``) with the kept weights; it is compared to the original network with
-the removed channels masked before it is handed out.
+The result is a new architecture (``spaces.topologies.pruned``) with the kept weights; it is compared to the original
+network with the removed channels masked before it is handed out.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from spaces.architecture import Architecture
 from spaces.build import build
 from spaces.cost import Convention
 from spaces.parts import Network
-from spaces.pruned import Pruned
 from spaces.task import Task
+from spaces.topologies.pruned import Pruned
 
 MAX_ERROR = 1e-5
 CHECK_SIZE = (48, 64)  # of the image that pruned and masked network are compared on

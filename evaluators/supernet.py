@@ -26,11 +26,11 @@ from torch.func import functional_call
 from evaluators.correspondence import Piece, completed, pieces, sources
 from spaces.architecture import Architecture
 from spaces.build import build, parts
-from spaces.chain import Chain
-from spaces.chain_network import start_small
 from spaces.parts import Network, Part
 from spaces.space import Space
 from spaces.task import Task
+from spaces.topologies.chain import Chain
+from spaces.topologies.chain_network import start_small
 
 MOST_WIRINGS = 20_000
 _Key = tuple[str, Part, bool]
@@ -134,9 +134,9 @@ def _layout(space: Space, task: Task) -> _Layout:
 
 def _wirings(space: Space) -> Iterator[Chain]:
     """Chains that have every part of the space at its largest width: each kind at all positions, in each wiring."""
-    if space.topology != "spaces.chain":
+    if space.topology != "chain":
         raise ValueError(
-            f"expected a space of chains, got '{space.name}' of {space.topology.rpartition('.')[2]}; a supernet is "
+            f"expected a space of chains, got '{space.name}' of {space.topology}; a supernet is "
             "for chains only"
         )
     positions = [c for c in space if c.name == "block" or c.name.startswith("block_")]

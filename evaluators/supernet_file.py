@@ -149,4 +149,5 @@ def _space_data(space: Space) -> dict[str, Any]:
 
 def _space(data: dict[str, Any]) -> Space:
     choices = tuple(Choice(c["name"], tuple(c["values"]), c["ordered"]) for c in data["choices"])
-    return Space(data["name"], choices, data["topology"])
+    topology = data["topology"].removeprefix("spaces.")  # as files had it first
+    return Space(data["name"], choices, topology)

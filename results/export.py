@@ -30,9 +30,9 @@ from spaces.attention import ESA_MINIMUM_SIZE
 from spaces.build import build
 from spaces.convolutions import merge
 from spaces.parts import Network
-from spaces.rescaler_network import RescalerNetwork
 from spaces.sizes import SizeRequirements
 from spaces.task import Task
+from spaces.topologies.rescaler_network import RescalerNetwork
 
 Format = Literal["onnx", "pt2", "safetensors"]
 FORMATS: tuple[Format, ...] = ("onnx", "pt2", "safetensors")

@@ -10,11 +10,11 @@ from dataclasses import replace
 
 from search.config import ConfigError
 from search.strategies import STRATEGIES, Strategy
-from spaces import chain
 from spaces.architecture import Leaf
 from spaces.baselines import published
 from spaces.budget import Budget
 from spaces.space import Genotype, Space
+from spaces.topologies import chain
 
 
 def first_genotypes(wanted: Sequence[str], space: Space, budget: Budget) -> tuple[dict[str, Leaf], ...]:
@@ -48,7 +48,7 @@ def _can_be_given(name: str) -> bool:
 def _first(wanted: str, space: Space, budget: Budget) -> dict[str, Leaf]:
     name, at, text = wanted.partition("@")
     architecture = published(name).architecture
-    if space.topology != "spaces.chain" or not isinstance(architecture, chain.Chain):
+    if space.topology != "chain" or not isinstance(architecture, chain.Chain):
         raise ConfigError(
             f"first '{wanted}': expected a chain, and a space of chains, got space '{space.name}'"
         )

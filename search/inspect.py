@@ -21,13 +21,13 @@ from spaces.blocks import BLOCKS
 from spaces.budget import Budget, extreme
 from spaces.build import part_costs, size_requirements
 from spaces.catalog import described, named_space, space_names
-from spaces.chain import MAXIMUM_WIDTH, MINIMUM_WIDTH
 from spaces.cost import CONVENTIONS, Cost, total
 from spaces.parts import Part, part_cost, part_sizes
-from spaces.pruned import unpruned
 from spaces.registry import Entry, Registry, UnknownNameError
 from spaces.resamplers import DOWNS, UPS
 from spaces.task import Task
+from spaces.topologies.chain import MAXIMUM_WIDTH, MINIMUM_WIDTH
+from spaces.topologies.pruned import unpruned
 from spaces.upsamplers import UPSAMPLERS
 
 LARGEST_SIDE = 65536
@@ -89,7 +89,7 @@ def default_task(name: str, architecture: Architecture) -> str:
     topology = unpruned(architecture).topology
     tasks = ["sr-x4"] if topology == "chain" else []
     for space in sorted(space_names(), key=lambda space: space != topology):
-        if named_space(space).topology.endswith(f".{topology}"):
+        if named_space(space).topology == topology:
             tasks.extend(described(space).tasks)
     reasons = []
     for task in tasks:
@@ -210,7 +210,7 @@ def space_record(name: str) -> dict[str, Any]:
         "name": name,
         "summary": entry.summary,
         "tasks": list(entry.tasks),
-        "topology": space.topology.rpartition(".")[2],
+        "topology": space.topology,
         "genotypes": space.size,
         "gmacs": [budget.gmacs(space, end) for end in ends],
         "gmacs_at": f"{task.name}, {'x'.join(map(str, task.cost_input))}",

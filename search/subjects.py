@@ -33,8 +33,8 @@ from spaces.baselines import Published, baseline_names, published
 from spaces.build import build
 from spaces.checkpoint import CheckpointError, load_published, load_weights, read_tensors
 from spaces.parts import Network
-from spaces.pruned import unpruned
 from spaces.task import Task
+from spaces.topologies.pruned import unpruned
 
 FORMS = "FILE.onnx, FILE.safetensors, NAME=WEIGHTS, NAME, FILE.json=WEIGHTS, FILE.json or STUDY:TRIAL"
 TRIAL = re.compile(r"(?P<study>\w[\w.-]*):(?P<trial>\d{1,9}|best)")

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pkgutil
 import re
 from dataclasses import MISSING, Field, dataclass, fields
+from functools import cache
 from importlib import import_module
+from types import ModuleType
 from typing import Any, ClassVar
 
 from spaces.registry import UnknownNameError
@@ -17,13 +20,7 @@ from spaces.registry import UnknownNameError
 Leaf = int | str | bool | tuple["Leaf", ...]
 
 DIGEST_LENGTH = 12
-_TOPOLOGY_MODULES = {
-    "chain": "spaces.chain",
-    "unet": "spaces.unet",
-    "hdr": "spaces.hdr",
-    "rescaler": "spaces.rescaler",
-    "pruned": "spaces.pruned",
-}
+TOPOLOGIES = "spaces.topologies"  # the package that has NAME.py and NAME_network.py of each
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,6 @@ class Architecture:
     """
 
     topology: ClassVar[str]
-    network_module: ClassVar[str]  # import path of its ``parts(architecture, task)`` and ``network(...)``
     _classes: ClassVar[dict[str, type[Architecture]]] = {}
 
     def __init_subclass__(cls) -> None:
@@ -123,9 +119,7 @@ class Architecture:
                 'an architecture is a JSON object with a "topology", e.g. {"topology":"chain",...}'
             )
         topology = data.pop("topology")
-        if not isinstance(topology, str) or topology not in _TOPOLOGY_MODULES:
-            raise UnknownNameError("topology", str(topology), list(_TOPOLOGY_MODULES))
-        import_module(_TOPOLOGY_MODULES[topology])
+        topology_module(topology)
         cls = Architecture._classes[topology]
         known = {field.name: field for field in fields(cls)}  # type: ignore[arg-type]
         for name in data:
@@ -135,6 +129,29 @@ class Architecture:
         if missing:
             raise ValueError(f"the architecture lacks {', '.join(repr(n) for n in missing)}")
         return cls(**{name: _from_data(known[name], value) for name, value in data.items()})
+
+
+def topology_module(name: object) -> ModuleType:
+    """The module that describes a topology, with its ``decode(genes)`` if spaces can be made of it.
+
+    Raises: UnknownNameError: if there is none of that name.
+    """
+    names = topologies()
+    if not isinstance(name, str) or name not in names:
+        raise UnknownNameError("topology", str(name), names)
+    return import_module(f"{TOPOLOGIES}.{name}")
+
+
+def network_module(architecture: Architecture) -> ModuleType:
+    """The module that builds an architecture: ``parts(architecture, task)`` and ``network(architecture, task)``."""
+    return import_module(f"{TOPOLOGIES}.{architecture.topology}_network")
+
+
+@cache
+def topologies() -> list[str]:
+    """The names of all topologies, sorted."""
+    modules = {module.name for module in pkgutil.iter_modules(import_module(TOPOLOGIES).__path__)}
+    return sorted(name for name in modules if f"{name}_network" in modules)
 
 
 def _to_data(value: Any) -> Any:

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from functools import partial
 
 from spaces.baselines import baseline_names, published
-from spaces.chain import MINIMUM_WIDTH, Chain
 from spaces.registry import UnknownNameError
 from spaces.space import Space, chain_space
+from spaces.topologies.chain import MINIMUM_WIDTH, Chain
 
 AROUND = "around-"
 

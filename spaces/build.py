@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import cast
 
-from spaces.architecture import Architecture
+from spaces.architecture import Architecture, network_module
 from spaces.cost import Cost, total
 from spaces.parts import Network, Part, cost_with_resizing, fitting_cost, part_sizes
-from spaces.pruned import unpruned
-from spaces.rescaler import Rescaler
 from spaces.sizes import SizeRequirements
 from spaces.task import Task
+from spaces.topologies.pruned import unpruned
+from spaces.topologies.rescaler import Rescaler
 
 
 def build(architecture: Architecture, task: Task) -> Network:
@@ -21,7 +20,7 @@ def build(architecture: Architecture, task: Task) -> Network:
         upsampler doesn't have, or a rescaling task and another topology than the rescaler.
     """
     _check(architecture, task)
-    return import_module(architecture.network_module).network(architecture, task)
+    return network_module(architecture).network(architecture, task)
 
 
 def parts(architecture: Architecture, task: Task) -> dict[str, Part]:
@@ -30,7 +29,7 @@ def parts(architecture: Architecture, task: Task) -> dict[str, Part]:
     Raises: ValueError: as ``build``.
     """
     _check(architecture, task)
-    return import_module(architecture.network_module).parts(architecture, task)
+    return network_module(architecture).parts(architecture, task)
 
 
 def _check(architecture: Architecture, task: Task) -> None:

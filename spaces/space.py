@@ -12,18 +12,17 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
 from random import Random
 from typing import Any
 
 from spaces.activations import activation as make_activation
-from spaces.architecture import DIGEST_LENGTH, Architecture, Block, Leaf
+from spaces.architecture import DIGEST_LENGTH, Architecture, Block, Leaf, topology_module
 from spaces.attention import ATTENTION_NAMES
 from spaces.baselines import baseline
 from spaces.blocks import BLOCKS
-from spaces.chain import FUSIONS, IMAGE_SKIPS, MAXIMUM_WIDTH, MINIMUM_WIDTH, UNSHUFFLES, Chain
-from spaces.chain_network import CONVOLUTIONS
 from spaces.registry import Registry, UnknownNameError
+from spaces.topologies.chain import FUSIONS, IMAGE_SKIPS, MAXIMUM_WIDTH, MINIMUM_WIDTH, UNSHUFFLES, Chain
+from spaces.topologies.chain_network import CONVOLUTIONS
 from spaces.upsamplers import UPSAMPLERS
 
 Genotype = Mapping[str, Leaf]
@@ -57,12 +56,12 @@ class Space:
     """A named search space of one topology.
 
     Attributes:
-        topology: Import path of the module whose ``decode(genes)`` gives the architecture.
+        topology: Name of the topology whose ``decode(genes)`` gives the architecture.
     """
 
     name: str
     choices: tuple[Choice, ...]
-    topology: str = "spaces.chain"
+    topology: str = "chain"
 
     @cached_property
     def by_name(self) -> dict[str, Choice]:
@@ -88,8 +87,9 @@ class Space:
             "name": self.name,
             "choices": {c.name: list(c.values) for c in self.choices},
         }
-        if self.topology != "spaces.chain":
-            data["topology"] = self.topology
+        if self.topology != "chain":
+            # Digests of spaces are on record: they keep the spelling that topologies had first.
+            data["topology"] = f"spaces.{self.topology}"
         return json.dumps(data, sort_keys=True, separators=(",", ":"))
 
     def check(self, genotype: Genotype) -> None:
@@ -113,7 +113,7 @@ class Space:
 
     @cached_property
     def _decode(self) -> Callable[[Genotype], Architecture]:
-        return import_module(self.topology).decode
+        return topology_module(self.topology).decode
 
     def sample(self, random: Random) -> dict[str, Leaf]:
         """A genotype, uniform over each choice."""

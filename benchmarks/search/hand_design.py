@@ -43,7 +43,7 @@ from results.repeats import LEVEL, Neighbours, compare, holm
 from spaces.architecture import Architecture, Block
 from spaces.baselines import published
 from spaces.build import cost
-from spaces.chain import MINIMUM_WIDTH, Chain
+from spaces.topologies.chain import MINIMUM_WIDTH, Chain
 
 if TYPE_CHECKING:
     from search.setup import Bench

@@ -27,8 +27,8 @@ from evaluators.tasks import RestorationTask
 from evaluators.tensors import to_tensor
 from spaces.architecture import Architecture, Leaf
 from spaces.build import build
-from spaces.chain_network import ChainNetwork
 from spaces.space import Genotype, Space
+from spaces.topologies.chain_network import ChainNetwork
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # NNI looks at all of torch.nn, and finds things that it doesn't know

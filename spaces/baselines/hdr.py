@@ -2,8 +2,8 @@
 
 from spaces.architecture import Block
 from spaces.baselines import Figures, Published, register
-from spaces.hdr import HdrFusion
 from spaces.task import HDR
+from spaces.topologies.hdr import HdrFusion
 
 RENAMES = (
     (r"^conv1\.", "alignment.encoder."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from spaces.architecture import Block
 from spaces.baselines import Figures, Published, register
 from spaces.task import DEBLUR, DENOISE, Task
-from spaces.unet import UNet, level_widths
+from spaces.topologies.unet import UNet, level_widths
 
 LEVELS = 5
 

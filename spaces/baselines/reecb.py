@@ -2,8 +2,8 @@
 
 from spaces.architecture import Block
 from spaces.baselines import Figures, Published, register
-from spaces.chain import Chain
 from spaces.task import super_resolution
+from spaces.topologies.chain import Chain
 
 REPORT_2025 = (
     "The Tenth NTIRE 2025 Efficient Super-Resolution Challenge Report, Ren et al., 2025, "

@@ -3,7 +3,7 @@
 "HINet: Half Instance Normalization Network for Image Restoration", Chen et al., CVPR Workshops 2021,
 https://arxiv.org/abs/2105.06086; original code https://github.com/megvii-model/HINet (MIT).
 
-Deviations: none in a U-Net whose blocks change the channels (``spaces.unet``); elsewhere the block keeps its
+Deviations: none in a U-Net whose blocks change the channels (``spaces.topologies.unet``); elsewhere the block keeps its
 width. An odd width normalises the smaller half. Statistics are those of the whole input, so a tile and the whole
 image differ slightly. HINet adds CSFF's features to the block's output; here the network does.
 """

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from spaces.activations import activation as make_activation
 from spaces.blocks import BLOCKS
 from spaces.catalog import NamedSpace, register
-from spaces.chain import MAXIMUM_WIDTH, MINIMUM_WIDTH
-from spaces.hdr import MAXIMUM_UNSHUFFLE, NAMED_FIELDS
 from spaces.registry import UnknownNameError
 from spaces.space import MAXIMUM_DEPTH, Choice, Space, kinds, ordered
+from spaces.topologies.chain import MAXIMUM_WIDTH, MINIMUM_WIDTH
+from spaces.topologies.hdr import MAXIMUM_UNSHUFFLE, NAMED_FIELDS
 
 # (least, most) GMACs at 18x1060x1900, counted by convention "bias" as the organisers did; the upper ends are
 # what the winner's two networks cost.
@@ -41,7 +41,7 @@ def hdr_space(
     image_skips: Sequence[bool] = (True,),
     activations: Sequence[str] = ("paper",),
 ) -> Space:
-    """A space of networks of the HDR topology; the lists are values of ``spaces.hdr.HdrFusion``'s fields.
+    """A space of networks of the HDR topology; the lists are values of ``spaces.topologies.hdr.HdrFusion``'s fields.
 
     Args:
         blocks: Block kinds to choose from.
@@ -71,7 +71,7 @@ def hdr_space(
         Choice("image_skip", tuple(dict.fromkeys(image_skips))),
         Choice("activation", tuple(dict.fromkeys(activations))),
     ]
-    return Space(name, tuple(choices), topology="spaces.hdr")
+    return Space(name, tuple(choices), topology="hdr")
 
 
 def _check_names(activations: Sequence[str], named: dict[str, Sequence[str]]) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from spaces.catalog import NamedSpace, register
 from spaces.catalog.sr import CARD_BLOCKS
-from spaces.chain import MAXIMUM_WIDTH, MINIMUM_WIDTH
-from spaces.rescaler import MAXIMUM_BOUND
 from spaces.space import Space, chain_space, ordered
+from spaces.topologies.chain import MAXIMUM_WIDTH, MINIMUM_WIDTH
+from spaces.topologies.rescaler import MAXIMUM_BOUND
 
 TASKS = ("rescale-x4", "rescale-x2")
 
@@ -55,7 +55,7 @@ def rescale_space(
         ordered("down_width", down_widths, MINIMUM_WIDTH, MAXIMUM_WIDTH),
         ordered("bound", bounds, 1, MAXIMUM_BOUND),
     )
-    return Space(name, (*up.choices, *own), topology="spaces.rescaler")
+    return Space(name, (*up.choices, *own), topology="rescaler")
 
 
 register(

@@ -8,11 +8,18 @@ from functools import partial
 from spaces.activations import activation as make_activation
 from spaces.blocks import BLOCKS
 from spaces.catalog import NamedSpace, register
-from spaces.chain import MAXIMUM_WIDTH, MINIMUM_WIDTH
 from spaces.registry import UnknownNameError
 from spaces.resamplers import DOWNS, UPS
 from spaces.space import MAXIMUM_DEPTH, Choice, Space, kinds, ordered
-from spaces.unet import GROWTHS, MAXIMUM_LEVELS, MAXIMUM_STAGES, MINIMUM_LEVELS, SKIPS, level_widths
+from spaces.topologies.chain import MAXIMUM_WIDTH, MINIMUM_WIDTH
+from spaces.topologies.unet import (
+    GROWTHS,
+    MAXIMUM_LEVELS,
+    MAXIMUM_STAGES,
+    MINIMUM_LEVELS,
+    SKIPS,
+    level_widths,
+)
 from spaces.upsamplers import UPSAMPLERS
 
 # Those that work on few pixels, as the lowest levels of a training patch have.
@@ -85,7 +92,7 @@ def unet_space(
         Choice("image_skip", (image_skip,)),
         Choice("activation", _once(activations)),
     ]
-    return Space(name, tuple(choices), topology="spaces.unet")
+    return Space(name, tuple(choices), topology="unet")
 
 
 def _once(names: Sequence[str]) -> tuple[str, ...]:

@@ -72,7 +72,7 @@ spaces.blocks.__path__.append(sys.argv[1])
 from spaces.architecture import Block
 from spaces.blocks import BLOCKS
 from spaces.build import build, cost
-from spaces.chain import Chain
+from spaces.topologies.chain import Chain
 from spaces.catalog import named_space
 from spaces.task import Task
 chain, task = Chain(8, (Block("dropped"),), fusion="plain", feature_skip=False), Task("sr-x2", scale=2)

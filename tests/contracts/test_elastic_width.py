@@ -10,9 +10,9 @@ from evaluators.supernet import Supernet
 from spaces.architecture import Block
 from spaces.blocks import BLOCKS
 from spaces.build import build
-from spaces.chain import Chain
 from spaces.space import Space, chain_space
 from spaces.task import super_resolution
+from spaces.topologies.chain import Chain
 from spaces.upsamplers import UPSAMPLERS
 
 X2 = super_resolution(2)

@@ -27,12 +27,12 @@ from spaces.attention import ATTENTION_NAMES
 from spaces.baselines import baseline
 from spaces.blocks import BLOCKS
 from spaces.build import build
-from spaces.chain import FUSIONS, IMAGE_SKIPS, Chain
-from spaces.chain_network import CONVOLUTIONS
 from spaces.parts import Network
-from spaces.rescaler import Rescaler
-from spaces.rescaler_network import RescalerNetwork
 from spaces.task import Task, rescaling
+from spaces.topologies.chain import FUSIONS, IMAGE_SKIPS, Chain
+from spaces.topologies.chain_network import CONVOLUTIONS
+from spaces.topologies.rescaler import Rescaler
+from spaces.topologies.rescaler_network import RescalerNetwork
 from spaces.upsamplers import UPSAMPLERS
 
 ODD = (29, 43)

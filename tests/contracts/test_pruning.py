@@ -18,15 +18,15 @@ from spaces.baselines import published
 from spaces.blocks import BLOCKS
 from spaces.build import build, cost
 from spaces.catalog import named_space
-from spaces.chain import FUSIONS, Chain
-from spaces.chain_network import CONVOLUTIONS
 from spaces.convolutions import merge
 from spaces.measurement import CONVENTIONS
 from spaces.parts import Network
-from spaces.pruned import Pruned
 from spaces.resamplers import DOWNS, UPS
 from spaces.task import DENOISE, Task, super_resolution
-from spaces.unet import UNet
+from spaces.topologies.chain import FUSIONS, Chain
+from spaces.topologies.chain_network import CONVOLUTIONS
+from spaces.topologies.pruned import Pruned
+from spaces.topologies.unet import UNet
 from spaces.upsamplers import UPSAMPLERS
 
 X4 = super_resolution(4)

@@ -14,8 +14,8 @@ from evaluators.tasks import RestorationTask, get_task
 from evaluators.tasks.super_resolution import SuperResolution
 from spaces.architecture import Block
 from spaces.build import build
-from spaces.chain import Chain
 from spaces.parts import Network
+from spaces.topologies.chain import Chain
 
 TINY = Chain(width=8, blocks=(Block("residual"),), fusion="plain", image_skip="bilinear")
 TASK = "sr-x2"

@@ -14,8 +14,8 @@ from evaluators.allocation import CLOSE, allocate
 from evaluators.channels import Channels, Group
 from spaces.architecture import Block
 from spaces.build import build
-from spaces.chain import Chain
 from spaces.task import super_resolution
+from spaces.topologies.chain import Chain
 
 
 class Two:

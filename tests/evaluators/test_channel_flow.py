@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from evaluators.channels import Channels
 from spaces.parts import Network
-from spaces.pruned_network import shrink
+from spaces.topologies.pruned_network import shrink
 
 WIDTH = 8
 

@@ -13,9 +13,9 @@ from evaluators.correspondence import NONE, Piece, completed, sources
 from evaluators.supernet import Supernet
 from spaces.architecture import Block
 from spaces.build import parts
-from spaces.chain import Chain
 from spaces.space import chain_space
 from spaces.task import super_resolution
+from spaces.topologies.chain import Chain
 
 X2 = super_resolution(2)
 

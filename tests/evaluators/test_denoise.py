@@ -18,7 +18,7 @@ from search.setup import hold_out
 from spaces.architecture import Block
 from spaces.build import build
 from spaces.catalog import named_space
-from spaces.chain import Chain
+from spaces.topologies.chain import Chain
 
 SIGMAS = {"denoise": 25, "denoise-s15": 15, "denoise-s50": 50}
 NAMES = (*SIGMAS, "denoise-signal")

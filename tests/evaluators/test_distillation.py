@@ -25,13 +25,13 @@ from evaluators.trial import weights_of
 from spaces.architecture import Architecture, Block
 from spaces.build import build
 from spaces.catalog import named_space
-from spaces.chain import Chain
 from spaces.checkpoint import CheckpointError
-from spaces.hdr import HdrFusion
 from spaces.padding import run
 from spaces.parts import Network
 from spaces.task import DENOISE, HDR, Task, super_resolution
-from spaces.unet import UNet
+from spaces.topologies.chain import Chain
+from spaces.topologies.hdr import HdrFusion
+from spaces.topologies.unet import UNet
 from tests.evaluators.small import TASK, TINY, network, pairs, task
 
 WIDE = Chain(width=12, blocks=(Block("residual"),) * 3, fusion="plain")

@@ -27,10 +27,10 @@ from evaluators.photographs import embedded
 from evaluators.tensors import to_tensor
 from spaces.architecture import Architecture, Block
 from spaces.build import build
-from spaces.chain import Chain
 from spaces.parts import Network
-from spaces.rescaler import Rescaler
 from spaces.task import DENOISE, Task, rescaling, super_resolution
+from spaces.topologies.chain import Chain
+from spaces.topologies.rescaler import Rescaler
 
 BLOCKS = (Block("residual"),)
 UP = Chain(8, BLOCKS, fusion="plain", image_skip="bicubic")

@@ -13,9 +13,9 @@ from evaluators.restoration import quantise, restore
 from evaluators.tiling import Survey, Tiler
 from spaces.architecture import Block
 from spaces.build import build
-from spaces.chain import Chain
 from spaces.parts import Network
 from spaces.task import super_resolution
+from spaces.topologies.chain import Chain
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (19, 24, 3), dtype=np.uint8)

@@ -16,7 +16,7 @@ from evaluators.training import Training
 from evaluators.trial import baseline_score, score
 from spaces.architecture import Block
 from spaces.build import build
-from spaces.hdr import HdrFusion
+from spaces.topologies.hdr import HdrFusion
 
 TASK = get_task("hdr")
 

@@ -12,10 +12,10 @@ from evaluators.channels import Channels, Group
 from evaluators.importance import CRITERIA, importance
 from spaces.architecture import Block
 from spaces.build import build
-from spaces.chain import Chain
 from spaces.parts import Network
 from spaces.registry import UnknownNameError
 from spaces.task import super_resolution
+from spaces.topologies.chain import Chain
 
 X2 = super_resolution(2)
 

@@ -13,9 +13,9 @@ from evaluators.inheritance import inherit
 from evaluators.trial import Job, TrialData, evaluate, score, weights_of
 from spaces.architecture import Block
 from spaces.build import build
-from spaces.chain import Chain
 from spaces.parts import Network
-from spaces.unet import UNet
+from spaces.topologies.chain import Chain
+from spaces.topologies.unet import UNet
 from tests.evaluators.small import TASK, network, pairs, recipe, task
 
 X2 = task().interface

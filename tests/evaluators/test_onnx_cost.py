@@ -16,9 +16,9 @@ from results.export import export
 from results.quantisation import quantise
 from spaces.architecture import Architecture, Block
 from spaces.build import build, cost
-from spaces.chain import Chain
 from spaces.cost import Cost
 from spaces.task import super_resolution
+from spaces.topologies.chain import Chain
 
 TASK = super_resolution(2)
 SIZE = (40, 56)

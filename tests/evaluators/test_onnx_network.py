@@ -16,10 +16,10 @@ from evaluators.restoration import restore
 from results.export import export
 from spaces.architecture import Block
 from spaces.build import build
-from spaces.chain import Chain
 from spaces.padding import run
 from spaces.sizes import SizeRequirements
 from spaces.task import super_resolution
+from spaces.topologies.chain import Chain
 
 TASK = super_resolution(2)
 NETWORK = Chain(width=8, blocks=(Block("rfdb"),))

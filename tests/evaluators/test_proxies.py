@@ -24,8 +24,8 @@ from evaluators.proxies import (
 from spaces.architecture import Block
 from spaces.blocks import BLOCKS
 from spaces.build import build
-from spaces.chain import Chain
 from spaces.registry import UnknownNameError
+from spaces.topologies.chain import Chain
 from tests.evaluators.small import TINY, pairs, source, task
 
 every_proxy = pytest.mark.parametrize("name", PROXIES)

@@ -19,10 +19,10 @@ from evaluators.trial import score
 from spaces.architecture import Architecture, Block
 from spaces.baselines import published
 from spaces.build import build, cost
-from spaces.chain import Chain
 from spaces.checkpoint import load_published
-from spaces.pruned import Pruned
 from spaces.task import super_resolution
+from spaces.topologies.chain import Chain
+from spaces.topologies.pruned import Pruned
 
 from .small import TINY, task
 

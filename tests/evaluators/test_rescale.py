@@ -15,7 +15,7 @@ from evaluators.recipe import two_stages
 from evaluators.tasks import get_task
 from evaluators.trial import Finished, Job, TrialData, baseline_score, evaluate
 from spaces.architecture import Block
-from spaces.rescaler import Rescaler
+from spaces.topologies.rescaler import Rescaler
 
 
 @pytest.mark.parametrize("scale", [2, 4])

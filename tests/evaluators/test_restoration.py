@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from evaluators.restoration import full_float32, quantise, restore
 from spaces.architecture import Block
 from spaces.build import build
-from spaces.chain import Chain
 from spaces.parts import Network, Part
 from spaces.sizes import SizeRequirements
 from spaces.task import Task
+from spaces.topologies.chain import Chain
 from tests.evaluators.small import network
 
 RNG = np.random.default_rng(0)

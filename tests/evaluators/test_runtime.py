@@ -15,9 +15,9 @@ from evaluators.runtime import (
 )
 from spaces.architecture import Block
 from spaces.build import build
-from spaces.chain import Chain
 from spaces.parts import Network
 from spaces.task import Task, super_resolution
+from spaces.topologies.chain import Chain
 
 TASK = super_resolution(2)
 NETWORK = Chain(width=8, blocks=(Block("ghost"),))

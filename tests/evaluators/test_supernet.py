@@ -11,9 +11,9 @@ import torch
 from evaluators.supernet import Supernet
 from evaluators.trial import Finished, Job, RungReached, TrialData, evaluate, score, weights_of
 from spaces.architecture import Block
-from spaces.chain import Chain
 from spaces.space import Space, chain_space
 from spaces.task import super_resolution
+from spaces.topologies.chain import Chain
 from tests.evaluators.small import TASK, pairs, recipe, task
 
 SMALL = chain_space(

@@ -12,9 +12,9 @@ from evaluators.supernet import Supernet
 from evaluators.supernet_file import TrainedSupernet, few_images, lacking, read_supernet, write_supernet
 from evaluators.trial import score
 from spaces.architecture import Block
-from spaces.chain import Chain
 from spaces.checkpoint import CheckpointError
 from spaces.space import Space, chain_space
+from spaces.topologies.chain import Chain
 from tests.evaluators.small import TASK, pairs, task
 
 
@@ -97,8 +97,8 @@ def test_a_supernet_holds_smaller_spaces_of_the_same_kind() -> None:
     assert "block: the supernet has []" in lacking(space(), space(per_position=False))[0]
     wider = chain_space("wider", blocks=["residual"], attentions=["paper", "se"])
     assert any(line.startswith("attention") for line in lacking(wider, chain_space("x", blocks=["residual"])))
-    unet = Space("u", space().choices, "spaces.unet")
-    assert lacking(unet, space()) == ["topology: the supernet has spaces.unet, wanted spaces.chain"]
+    unet = Space("u", space().choices, "unet")
+    assert lacking(unet, space()) == ["topology: the supernet has unet, wanted chain"]
 
 
 def test_few_images_are_evenly_spaced() -> None:

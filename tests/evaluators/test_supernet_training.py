@@ -14,8 +14,8 @@ from evaluators.supernet_training import Sandwich, SupernetTraining
 from evaluators.tensors import to_tensor
 from evaluators.trial import score
 from spaces.architecture import Block
-from spaces.chain import Chain
 from spaces.space import Space, chain_space
+from spaces.topologies.chain import Chain
 from tests.evaluators.small import TASK, pairs, recipe, source, task
 
 SPACE = chain_space(

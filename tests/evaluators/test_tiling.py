@@ -13,11 +13,11 @@ from evaluators.tensors import to_tensor
 from evaluators.tiling import SAME, Tiler, choose_tile, cut, survey
 from spaces.architecture import Architecture, Block
 from spaces.build import build
-from spaces.chain import Chain
 from spaces.parts import Network
 from spaces.sizes import SizeRequirements
 from spaces.task import DENOISE, Task, super_resolution
-from spaces.unet import UNet
+from spaces.topologies.chain import Chain
+from spaces.topologies.unet import UNet
 
 X2, X4 = super_resolution(2), super_resolution(4)
 PICTURE = embedded("test").images[0].pixels[:151, :187]

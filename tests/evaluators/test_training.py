@@ -20,8 +20,8 @@ from evaluators.tensors import to_tensor
 from evaluators.training import Training, TrainingDivergedError, training_dtype
 from evaluators.trial import score, weights_of
 from spaces.architecture import Block
-from spaces.chain import Chain
 from spaces.convolutions import AsymmetricConvolution, KernelBasisConvolution, forms
+from spaces.topologies.chain import Chain
 from tests.evaluators.small import TASK, TINY, network, pairs, recipe, source, task
 
 CPU = torch.device("cpu")

@@ -33,8 +33,8 @@ from evaluators.trial import (
 )
 from spaces.architecture import Block
 from spaces.build import build
-from spaces.chain import Chain
 from spaces.checkpoint import CheckpointError
+from spaces.topologies.chain import Chain
 from tests.evaluators.small import TASK, TINY, network, pairs, recipe, task
 
 DATA = TrialData(pairs(), pairs("flower.jpg", 64))

@@ -21,9 +21,9 @@ from search.execution import cost_measurements
 from search.setup import Setup, environment, prepare
 from spaces.architecture import Block
 from spaces.build import build, cost
-from spaces.chain import Chain
 from spaces.measurement import Measurement
 from spaces.task import Task
+from spaces.topologies.chain import Chain
 
 NAME = "phone"
 TASK = Task("sr-x2", scale=2)

@@ -21,8 +21,8 @@ from results.correlation_tables import analysis_table, as_json
 from results.heat_map import save_heat_map
 from results.store import Store
 from spaces.architecture import Block
-from spaces.chain import Chain
 from spaces.measurement import Measurement
+from spaces.topologies.chain import Chain
 from tests.results.studies import NAME, complete, new_study, scores, setup
 from tests.results.test_imports import modules_after
 

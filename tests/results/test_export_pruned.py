@@ -11,8 +11,8 @@ from evaluators.pruning import prune
 from results.export import MAX_ERROR, export, load_network
 from spaces.architecture import Block
 from spaces.build import build, cost
-from spaces.chain import Chain
 from spaces.task import super_resolution
+from spaces.topologies.chain import Chain
 
 X4 = super_resolution(4)
 

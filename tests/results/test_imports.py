@@ -40,7 +40,7 @@ figures.save_front_figure(found, Path({str(tmp_path / "front.png")!r}))
 figures.save_curve_figure(found.study, found.best, rungs, Path({str(tmp_path / "curve.png")!r}))
 """
     loaded = modules_after(code)
-    assert {"results.overview", "results.tables", "results.figures", "spaces.chain"} <= loaded
+    assert {"results.overview", "results.tables", "results.figures", "spaces.topologies.chain"} <= loaded
     assert not {"torch", "ray", "alembic", "matplotlib.pyplot"} & loaded
     assert (tmp_path / "front.png").stat().st_size > 10_000
     assert (tmp_path / "curve.png").stat().st_size > 10_000

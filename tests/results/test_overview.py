@@ -12,7 +12,7 @@ from results.store import Store, UnknownStudy
 from search.setup import Setup
 from spaces.architecture import Block
 from spaces.build import cost
-from spaces.chain import Chain
+from spaces.topologies.chain import Chain
 from tests.results.studies import (
     BEATEN,
     BUDGET,

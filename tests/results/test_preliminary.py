@@ -28,7 +28,7 @@ from results.store import Store
 from results.tables import front_csv, front_table, studies_table, trial_view
 from search.setup import Setup
 from spaces.architecture import Block
-from spaces.chain import Chain
+from spaces.topologies.chain import Chain
 from tests.results.studies import CHEAP, DEAR, NAME, add, complete, new_study, scores, setup
 
 WIDTHS = (8, 12, 16, 20)  # of trials 0 to 3, by rising cost

@@ -18,11 +18,11 @@ from results.export import ExportError, Run, export
 from results.quantisation import latencies_ms, open_onnx, quantise
 from spaces.architecture import Architecture, Block
 from spaces.build import build
-from spaces.chain import Chain
-from spaces.hdr import HdrFusion
 from spaces.parts import Network
 from spaces.task import DENOISE, HDR, Task
-from spaces.unet import UNet
+from spaces.topologies.chain import Chain
+from spaces.topologies.hdr import HdrFusion
+from spaces.topologies.unet import UNet
 
 TASK = Task("sr-x2", scale=2)
 CHAIN = Chain(8, (Block("rfdb"), Block("residual")), image_skip="nearest")

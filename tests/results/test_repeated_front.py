@@ -19,7 +19,7 @@ from results.report import render
 from results.rows import variant_of
 from results.store import Store
 from results.tables import front_csv, front_table
-from spaces.chain import Chain
+from spaces.topologies.chain import Chain
 from tests.results.studies import BEATEN, CHEAP, DEAR, NAME, complete, new_study, scores, setup
 from tests.results.test_tables import cells, printed
 

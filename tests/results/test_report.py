@@ -23,8 +23,8 @@ from results.tables import front_table, trial_view
 from search.config import SearchConfig, load, resolve
 from search.inheritance import heir
 from spaces.architecture import Block
-from spaces.chain import Chain
 from spaces.measurement import Measurement
+from spaces.topologies.chain import Chain
 from tests.results import studies
 from tests.results.studies import NAME
 from tests.results.test_imports import modules_after

@@ -14,7 +14,7 @@ from results.store import Store
 from results.tables import front_csv, front_table, studies_table, trial_view
 from search.setup import Setup
 from spaces.architecture import Block
-from spaces.chain import Chain
+from spaces.topologies.chain import Chain
 from tests.results.studies import CHEAP, DEAR, NAME, add, complete, fill_stages, new_study, scores, setup
 
 

@@ -22,9 +22,9 @@ from search.apply import find_jobs
 from search.cli import main
 from spaces.architecture import Block
 from spaces.build import build
-from spaces.chain import Chain
 from spaces.parts import Network
 from spaces.task import DENOISE, ISP, super_resolution
+from spaces.topologies.chain import Chain
 
 X2 = super_resolution(2)
 ARCHITECTURE = Chain(8, (Block("rfdb"),), image_skip="bicubic")

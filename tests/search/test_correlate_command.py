@@ -16,8 +16,8 @@ from results.store import Store
 from search.cli import app
 from search.studies import Place, only_driver
 from spaces.architecture import Block
-from spaces.chain import Chain
 from spaces.measurement import Measurement
+from spaces.topologies.chain import Chain
 from tests.results.studies import NAME, complete, new_study, scores, setup
 
 

@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 from evaluators.photographs import embedded
 from spaces.architecture import Block
 from spaces.build import build
-from spaces.chain import Chain
 from spaces.task import super_resolution
+from spaces.topologies.chain import Chain
 
 PIXELFRONT = Path(sys.executable).parent / "pixelfront"
 FEW = ("--hr-iterations", "1", "--lr-iterations", "2")

@@ -21,9 +21,9 @@ from search.evaluation_tables import _same
 from spaces.architecture import Block
 from spaces.baselines import published
 from spaces.build import build
-from spaces.chain import Chain
 from spaces.checkpoint import load_published
 from spaces.task import super_resolution
+from spaces.topologies.chain import Chain
 from tests.evaluators.test_onnx_network import foreign
 
 NETWORK = Chain(width=8, blocks=(Block("ghost"),))

@@ -10,8 +10,8 @@ from search.setup import prepare
 from spaces.baselines import published
 from spaces.budget import Budget
 from spaces.catalog import named_space
-from spaces.chain import Chain
 from spaces.task import super_resolution
+from spaces.topologies.chain import Chain
 
 SPACE = named_space("sr-card", blocks=("rfdb", "imdb"), widths=tuple(range(4, 65)), depths=(2, 4, 6))
 BUDGET = Budget(super_resolution(4), 4.0, 0.5)

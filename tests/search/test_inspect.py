@@ -13,8 +13,8 @@ from search.inspect import default_task
 from spaces.architecture import Architecture, Block
 from spaces.baselines import baseline, baseline_names, published
 from spaces.catalog import described, named_space, space_names
-from spaces.chain import Chain
 from spaces.resamplers import DOWNS, UPS
+from spaces.topologies.chain import Chain
 
 
 def said(*arguments: str) -> str:

@@ -15,7 +15,7 @@ from results.store import Store
 from search.optuna_export import OptunaExportError, export_to_optuna
 from search.strategies import STRATEGIES
 from spaces.architecture import Block
-from spaces.chain import Chain
+from spaces.topologies.chain import Chain
 from tests.results import studies
 
 GENES = {"depth": 1, "width": 12, "block_0": "rfdb"}

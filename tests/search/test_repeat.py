@@ -24,8 +24,8 @@ from search.repeat import repeat_front, run_repeat
 from search.stages import InterruptedStage, Stages
 from search.studies import Opened, Place, open_study
 from spaces.architecture import Architecture, Block
-from spaces.chain import Chain
 from spaces.measurement import Measurement
+from spaces.topologies.chain import Chain
 from tests.results.studies import NAME, complete, fill, new_study, setup
 from tests.search import studies
 from tests.search.studies import InProcess, new_search, noting, with_pool

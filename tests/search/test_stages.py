@@ -29,7 +29,7 @@ from search.teachers import find_teacher, trial_teacher
 from spaces.architecture import Architecture
 from spaces.baselines import published
 from spaces.build import build
-from spaces.pruned import Pruned
+from spaces.topologies.pruned import Pruned
 from tests.results.studies import DEAR as DEAR_CHAIN
 from tests.results.studies import NAME, complete, fill, new_study, scores, setup
 from tests.search.studies import InProcess, noting, with_pool

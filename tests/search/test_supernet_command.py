@@ -20,7 +20,7 @@ from search.config import ConfigError
 from search.subjects import find_subject
 from search.supernet import train_supernet
 from spaces.architecture import Block
-from spaces.chain import Chain
+from spaces.topologies.chain import Chain
 from tests.results.studies import photographs
 
 SAID: dict[str, Any] = {

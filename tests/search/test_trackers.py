@@ -15,7 +15,7 @@ from search.config import ConfigError, resolve
 from search.studies import Place, open_study
 from search.trackers import Known, _Follower, find_tracker, tracked
 from spaces.architecture import Block
-from spaces.chain import Chain
+from spaces.topologies.chain import Chain
 from tests.results import studies
 
 pytest.importorskip("tensorboard")

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from spaces.architecture import Architecture, Block
 from spaces.baselines import baseline
 from spaces.build import build, cost
-from spaces.chain import FUSIONS, IMAGE_SKIPS, MAXIMUM_WIDTH, Chain
 from spaces.task import Task
+from spaces.topologies.chain import FUSIONS, IMAGE_SKIPS, MAXIMUM_WIDTH, Chain
 
 TASK = Task("sr-x2", scale=2)
 # Integers from 2: to Python, 1 == True, but not to JSON.
@@ -243,17 +243,17 @@ def test_label_says_what_differs_from_the_defaults() -> None:
 
 def test_architectures_are_known_without_torch() -> None:
     loaded = output_of(
-        "import spaces.architecture, spaces.chain, spaces.baselines, sys\n"
+        "import spaces.architecture, spaces.topologies.chain, spaces.baselines, sys\n"
         "spaces.baselines.baseline('rfdn').digest\n"
         "print(*sys.modules)"
     ).split()
-    assert "spaces.chain" in loaded
+    assert "spaces.topologies.chain" in loaded
     assert "torch" not in loaded
 
 
 def test_digest_is_the_same_in_every_process() -> None:
     code = (
-        "from spaces.architecture import *; from spaces.chain import Chain\n"
+        "from spaces.architecture import *; from spaces.topologies.chain import Chain\n"
         "print(Chain(8, (Block('rfdb', (('b', 1), ('a', (True, 'x')), ('c', 2))),)).digest)"
     )
     digests = {output_of(code, PYTHONHASHSEED=seed) for seed in ("0", "1", "2")}

@@ -8,8 +8,8 @@ from spaces.baselines import baseline, baseline_names, published
 from spaces.budget import Budget
 from spaces.build import build
 from spaces.catalog import described, named_space
-from spaces.chain import Chain
 from spaces.registry import UnknownNameError
+from spaces.topologies.chain import Chain
 
 CHAINS = [name for name in baseline_names() if isinstance(baseline(name), Chain)]
 

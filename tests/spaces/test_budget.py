@@ -12,11 +12,11 @@ from spaces.architecture import Leaf
 from spaces.budget import Budget, BudgetError, extreme
 from spaces.build import cost
 from spaces.catalog import described, named_space
-from spaces.chain import Chain
 from spaces.cost import CONVENTIONS, Convention
 from spaces.objectives import Limit
 from spaces.space import Genotype, Space, chain_space
 from spaces.task import Task
+from spaces.topologies.chain import Chain
 
 TASK = Task("tiny", scale=2, cost_input=(3, 17, 19))
 SPACE = chain_space(

@@ -15,11 +15,11 @@ from torch import Tensor
 from spaces.architecture import Block
 from spaces.baselines import baseline_names, published
 from spaces.build import build
-from spaces.chain import Chain
 from spaces.checkpoint import CheckpointError, load_published, load_weights, read_tensors
 from spaces.parts import Network
 from spaces.registry import UnknownNameError
 from spaces.task import super_resolution
+from spaces.topologies.chain import Chain
 
 SMALL, TASK = Chain(8, (Block("residual"),), fusion="plain"), super_resolution(2)
 # Networks whose checkpoints aren't at hand: their names and shapes in facts/state_dicts.json.

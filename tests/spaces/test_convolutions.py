@@ -14,7 +14,6 @@ from torch.nn import functional
 from results.export import export, load_network
 from spaces.architecture import Block
 from spaces.build import build, cost
-from spaces.chain import Chain
 from spaces.convolutions import (
     CONVOLUTION_NAMES,
     AsymmetricConvolution,
@@ -30,6 +29,7 @@ from spaces.parts import Part, part_cost
 from spaces.registry import UnknownNameError
 from spaces.reparameterised import ECB, EDBB, Conv3XC, RepVGGConvolution
 from spaces.task import Task
+from spaces.topologies.chain import Chain
 
 RICH = ("acb", "basis", "conv3xc", "ecb", "edbb", "repvgg")
 TASK = Task("sr-x2", scale=2)

@@ -8,10 +8,10 @@ from spaces.architecture import Block
 from spaces.baselines import baseline
 from spaces.blocks import BLOCKS
 from spaces.build import build, cost, part_costs
-from spaces.chain import Chain
 from spaces.cost import Cost, count, total
 from spaces.space import Genotype, chain_space
 from spaces.task import Task
+from spaces.topologies.chain import Chain
 from spaces.upsamplers import UPSAMPLERS
 
 TASK = Task("sr-x4", scale=4)

@@ -7,11 +7,11 @@ from torch.nn import functional
 
 from spaces.architecture import Block
 from spaces.build import build
-from spaces.chain import Chain
 from spaces.padding import run
 from spaces.parts import Network, Part
 from spaces.sizes import SizeRequirements
 from spaces.task import Task
+from spaces.topologies.chain import Chain
 
 SIZES = st.integers(1, 300)
 NEEDS = st.builds(SizeRequirements, st.integers(1, 40), st.integers(1, 40))

@@ -11,12 +11,12 @@ from spaces.architecture import Architecture, Block
 from spaces.attention import ATTENTION_NAMES, SE
 from spaces.blocks import BLOCKS
 from spaces.build import build, cost
-from spaces.chain import Chain
 from spaces.convolutions import CONVOLUTION_NAMES
 from spaces.cost import Cost, count
 from spaces.padding import run
 from spaces.registry import UnknownNameError
 from spaces.task import Task
+from spaces.topologies.chain import Chain
 
 WIDTH = 12
 SIZE = (16, 17)

@@ -9,10 +9,10 @@ from spaces.architecture import Block
 from spaces.blocks import BLOCKS
 from spaces.blocks.rstb import SwinLayer, from_windows, relative_positions, to_windows
 from spaces.build import cost, size_requirements
-from spaces.chain import Chain
 from spaces.cost import Cost, count
 from spaces.sizes import SizeRequirements
 from spaces.task import super_resolution
+from spaces.topologies.chain import Chain
 
 SIDE, WIDTH, HEADS = 4, 6, 3
 SWINIR_LIGHT = 929_628  # parameters at x4, published code

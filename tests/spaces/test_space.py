@@ -12,11 +12,11 @@ from spaces.budget import Budget
 from spaces.build import build, cost
 from spaces.catalog import named_space, space_names
 from spaces.catalog.sr import CARD_BLOCKS
-from spaces.chain import FUSIONS, IMAGE_SKIPS, Chain
 from spaces.padding import run
 from spaces.parts import part_cost
 from spaces.space import Choice, Genotype, Space, chain_space
 from spaces.task import Task
+from spaces.topologies.chain import FUSIONS, IMAGE_SKIPS, Chain
 from spaces.upsamplers import UPSAMPLERS
 
 TASK = Task("sr-x2", scale=2)

@@ -10,8 +10,8 @@ from results.dashboard.views import Studies
 from results.estimates import difference, mean_interval
 from results.store import Store
 from spaces.architecture import Block
-from spaces.chain import Chain
 from spaces.measurement import Measurement
+from spaces.topologies.chain import Chain
 from tests.results import studies
 from tests.results.studies import NAME
 

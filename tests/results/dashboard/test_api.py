@@ -13,8 +13,8 @@ import pytest
 from results import overview
 from results.store import Store
 from spaces.architecture import Block
-from spaces.chain import Chain
 from spaces.measurement import Measurement
+from spaces.topologies.chain import Chain
 from tests.results import studies
 from tests.results.dashboard.conftest import client_of
 from tests.results.studies import BEATEN, CHEAP, DEAR, NAME

@@ -15,10 +15,10 @@ from results.dashboard.features import unchecked
 from results.store import Store
 from spaces.architecture import Architecture, Block
 from spaces.baselines import baseline, baseline_names
-from spaces.chain import Chain
 from spaces.measurement import Measurement
-from spaces.pruned import Pruned
-from spaces.unet import UNet
+from spaces.topologies.chain import Chain
+from spaces.topologies.pruned import Pruned
+from spaces.topologies.unet import UNet
 from tests.results import studies
 from tests.results.studies import NAME
 from tests.work import calls, database_work

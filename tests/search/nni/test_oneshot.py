@@ -10,8 +10,8 @@ import torch
 from evaluators.tasks import get_task
 from search.nni.oneshot import Chosen, Method, train_one_shot
 from spaces.build import build
-from spaces.chain import Chain
 from spaces.space import Genotype, Space, chain_space
+from spaces.topologies.chain import Chain
 from tests.evaluators.small import TASK, pairs
 
 KINDS = ("residual", "ghost", "rfdb")

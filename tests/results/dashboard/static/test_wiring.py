@@ -9,11 +9,11 @@ import pytest
 from spaces.architecture import Architecture, Block
 from spaces.baselines import baseline_names, published
 from spaces.build import parts
-from spaces.chain import Chain
-from spaces.pruned import Pruned
-from spaces.rescaler import Rescaler
 from spaces.task import Task
-from spaces.unet import UNet
+from spaces.topologies.chain import Chain
+from spaces.topologies.pruned import Pruned
+from spaces.topologies.rescaler import Rescaler
+from spaces.topologies.unet import UNet
 from tests.results import studies
 
 RFDB = (Block("rfdb"), Block("rfdb"))

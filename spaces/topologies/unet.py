@@ -1,6 +1,6 @@
 """The U-Net topology: levels of blocks at halved sizes, skips between equal sizes, one or two stages.
 
-Torch-free: the description and its decoding from genes. ``spaces.unet_network`` builds it.
+Torch-free: the description and its decoding from genes. ``spaces.topologies.unet_network`` builds it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from spaces.architecture import Architecture, Block, Leaf
-from spaces.chain import MAXIMUM_WIDTH, MINIMUM_WIDTH
+from spaces.topologies.chain import MAXIMUM_WIDTH, MINIMUM_WIDTH
 
 SKIPS = ("concat", "add")
 ENTRIES = ("conv", "block")
@@ -44,7 +44,6 @@ class UNet(Architecture):
     """
 
     topology: ClassVar[str] = "unet"
-    network_module: ClassVar[str] = "spaces.unet_network"
 
     widths: tuple[int, ...]
     encoder: tuple[tuple[Block, ...], ...]

@@ -1,4 +1,4 @@
-"""Builds and costs ``spaces.unet.UNet``.
+"""Builds and costs ``spaces.topologies.unet.UNet``.
 
 The two stages follow "HINet: Half Instance Normalization Network for Image Restoration", Chen et al., CVPR
 Workshops 2021, https://arxiv.org/abs/2105.06086 (SAM is MPRNet's, https://arxiv.org/abs/2102.02808); original code
@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from spaces.architecture import Block
 from spaces.blocks import BLOCKS
-from spaces.chain_network import enlarge, start_small
 from spaces.cost import resizing_ops
 from spaces.parts import Network, Part
 from spaces.resamplers import DOWNS, UPS
 from spaces.task import Task
-from spaces.unet import UNet
+from spaces.topologies.chain_network import enlarge, start_small
+from spaces.topologies.unet import UNet
 from spaces.upsamplers import UPSAMPLERS
 
 FIRST, SECOND = "stage_1", "stage_2"

@@ -3,7 +3,7 @@
 The trunk may run at a half or a quarter of the input's resolution: "FFDNet: Toward a Fast and Flexible Solution
 for CNN-Based Image Denoising", Zhang et al., 2018, https://arxiv.org/abs/1710.04026.
 
-Torch-free: the description and its decoding from genes. ``spaces.chain_network`` builds it.
+Torch-free: the description and its decoding from genes. ``spaces.topologies.chain_network`` builds it.
 """
 
 from __future__ import annotations
@@ -80,7 +80,6 @@ class Chain(Architecture):
     """
 
     topology: ClassVar[str] = "chain"
-    network_module: ClassVar[str] = "spaces.chain_network"
 
     width: int
     blocks: tuple[Block, ...]

@@ -16,11 +16,11 @@ from spaces.baselines import baseline
 from spaces.budget import Budget, extreme
 from spaces.build import build, cost, part_costs, size_requirements
 from spaces.catalog import named_space
-from spaces.chain import Chain
 from spaces.cost import total
-from spaces.rescaler import Rescaler, decode
-from spaces.rescaler_network import BicubicDown, RescalerNetwork, round_to_8_bits
 from spaces.task import rescaling, super_resolution
+from spaces.topologies.chain import Chain
+from spaces.topologies.rescaler import Rescaler, decode
+from spaces.topologies.rescaler_network import BicubicDown, RescalerNetwork, round_to_8_bits
 
 SMALL = Rescaler(8, (Block("residual"),), fusion="plain", image_skip="bicubic")
 

@@ -1,4 +1,4 @@
-"""Builds and costs ``spaces.hdr.HdrFusion``.
+"""Builds and costs ``spaces.topologies.hdr.HdrFusion``.
 
 "Attention-Guided Network for Ghost-Free High Dynamic Range Imaging", Yan et al., CVPR 2019,
 https://arxiv.org/abs/1904.10293; original code https://github.com/qingsenyangit/AHDRNet (no licence file).
@@ -23,11 +23,11 @@ from spaces.activations import activation
 from spaces.attention import convolution3x3
 from spaces.blocks import BLOCKS
 from spaces.blocks.rfdb import separable3x3
-from spaces.chain_network import start_small
-from spaces.hdr import HdrFusion
 from spaces.parts import Network, Part
 from spaces.sizes import SizeRequirements
 from spaces.task import HDR, Task
+from spaces.topologies.chain_network import start_small
+from spaces.topologies.hdr import HdrFusion
 
 FRAMES = 3
 GLUE_ACTIVATION = "lrelu0.01"  # torch's default slope, which AHDRNet uses

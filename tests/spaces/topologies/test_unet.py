@@ -30,7 +30,7 @@ from spaces.resamplers import DOWNS, UPS
 from spaces.sizes import SizeRequirements
 from spaces.space import Genotype, Space
 from spaces.task import DENOISE, HDR, ISP, Task, super_resolution
-from spaces.unet import UNet, level_widths
+from spaces.topologies.unet import UNet, level_widths
 
 SMALL_LISTS = {"depths": (1, 2), "levels": (2, 3), "activations": ("paper", "silu")}
 SMALL = unet_space("small", blocks=tuple(BLOCKS), widths=range(4, 9), **SMALL_LISTS)  # type: ignore[arg-type]

@@ -11,12 +11,12 @@ from spaces.attention import ATTENTION_NAMES
 from spaces.baselines import published
 from spaces.build import build, cost, part_costs, parts, size_requirements
 from spaces.catalog import named_space
-from spaces.chain import FUSIONS, IMAGE_SKIPS, Chain, encode
 from spaces.cost import count
 from spaces.padding import run
 from spaces.parts import Network
 from spaces.sizes import SizeRequirements
 from spaces.task import DENOISE, HDR, ISP, Task, super_resolution
+from spaces.topologies.chain import FUSIONS, IMAGE_SKIPS, Chain, encode
 
 TASK = Task("sr-x3", scale=3)
 BLOCKS = (Block("ghost"), Block("residual"))

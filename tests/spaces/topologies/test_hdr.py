@@ -20,12 +20,12 @@ from spaces.build import build, cost, part_costs, size_requirements
 from spaces.catalog import named_space
 from spaces.catalog.hdr import BUDGETS, hdr_space
 from spaces.cost import count
-from spaces.hdr import HdrFusion
 from spaces.padding import run
 from spaces.parts import Network
 from spaces.sizes import SizeRequirements
 from spaces.space import Genotype
 from spaces.task import HDR, super_resolution
+from spaces.topologies.hdr import HdrFusion
 
 SPACE = hdr_space(
     "small",

@@ -7,10 +7,10 @@ import torch
 
 from spaces.architecture import Architecture, Block
 from spaces.build import build, cost, size_requirements
-from spaces.chain import Chain
-from spaces.pruned import Pruned
-from spaces.pruned_network import shrink
 from spaces.task import super_resolution
+from spaces.topologies.chain import Chain
+from spaces.topologies.pruned import Pruned
+from spaces.topologies.pruned_network import shrink
 
 X4 = super_resolution(4)
 BASE = Chain(8, (Block("residual"),), fusion="plain")

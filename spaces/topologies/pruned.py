@@ -1,6 +1,6 @@
 """Pruned networks: another architecture with fewer channels, layer by layer.
 
-Torch-free: ``spaces.pruned_network`` builds it.
+Torch-free: ``spaces.topologies.pruned_network`` builds it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ class Pruned(Architecture):
     """
 
     topology: ClassVar[str] = "pruned"
-    network_module: ClassVar[str] = "spaces.pruned_network"
 
     base: Architecture
     shapes: tuple[tuple[str, tuple[int, ...]], ...]

@@ -5,7 +5,7 @@ https://github.com/pkuxmq/Invertible-Image-Rescaling, Apache-2.0; none of it is 
 Deviations: not invertible. The small image is MATLAB's bicubic one plus what a small network adds, at most ``bound``
 of 255 levels per value: where IRN's guidance loss asks for a small image like the bicubic one, this one can't leave it.
 
-Torch-free: the description and its decoding from genes. ``spaces.rescaler_network`` builds it.
+Torch-free: the description and its decoding from genes. ``spaces.topologies.rescaler_network`` builds it.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
-from spaces import chain
 from spaces.architecture import Leaf
-from spaces.chain import MAXIMUM_WIDTH, MINIMUM_WIDTH, Chain
+from spaces.topologies import chain
+from spaces.topologies.chain import MAXIMUM_WIDTH, MINIMUM_WIDTH, Chain
 
 MAXIMUM_BOUND = 255
 MAXIMUM_DOWN_DEPTH = 16
@@ -33,7 +33,6 @@ class Rescaler(Chain):
     """
 
     topology: ClassVar[str] = "rescaler"
-    network_module: ClassVar[str] = "spaces.rescaler_network"
 
     down_width: int = 16
     down_depth: int = 1

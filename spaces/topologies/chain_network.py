@@ -1,4 +1,4 @@
-"""Builds and costs ``spaces.chain.Chain``."""
+"""Builds and costs ``spaces.topologies.chain.Chain``."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from spaces.activations import activation
 from spaces.attention import make_attention
 from spaces.blocks import BLOCKS
 from spaces.blueprint import BlueprintConv2d
-from spaces.chain import Chain
 from spaces.convolutions import CONVOLUTION_NAMES, make_convolution
 from spaces.cost import resizing_ops
 from spaces.parts import Network, Part
 from spaces.registry import UnknownNameError
 from spaces.task import Task
+from spaces.topologies.chain import Chain
 from spaces.upsamplers import SCALES, UPSAMPLERS
 from spaces.weight_norm import WeightNormConv2d
 

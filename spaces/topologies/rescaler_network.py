@@ -1,4 +1,4 @@
-"""Builds and costs ``spaces.rescaler.Rescaler``."""
+"""Builds and costs ``spaces.topologies.rescaler.Rescaler``."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spaces import chain_network
 from spaces.activations import activation
-from spaces.chain_network import ChainNetwork
 from spaces.parts import Network, Part
-from spaces.rescaler import Rescaler
 from spaces.sizes import SizeRequirements
 from spaces.task import Task, super_resolution
+from spaces.topologies import chain_network
+from spaces.topologies.chain_network import ChainNetwork
+from spaces.topologies.rescaler import Rescaler
 
 DOWN_ACTIVATION = "lrelu0.2"  # IRN's
 _LEVELS = 255
@@ -130,7 +130,7 @@ def _up_task(task: Task) -> Task:
 def parts(architecture: Rescaler, task: Task) -> dict[str, Part]:
     """The network's parts by name, in forward order.
 
-    Raises: ValueError: for a task that isn't rescaling, or as ``spaces.chain_network.parts``.
+    Raises: ValueError: for a task that isn't rescaling, or as ``spaces.topologies.chain_network.parts``.
     """
     a, scale = architecture, task.reduction
     up = chain_network.parts(a, _up_task(task))

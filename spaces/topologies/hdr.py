@@ -1,7 +1,7 @@
 """The HDR topology: three exposures aligned to the medium one, a trunk of blocks, fusion, reconstruction.
 
 The layout of AHDRNet with what its published successors change as fields. Torch-free: the description and
-its decoding from genes. ``spaces.hdr_network`` builds it.
+its decoding from genes. ``spaces.topologies.hdr_network`` builds it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from spaces.architecture import Architecture, Block, Leaf
-from spaces.chain import MAXIMUM_WIDTH, MINIMUM_WIDTH
 from spaces.registry import UnknownNameError
+from spaces.topologies.chain import MAXIMUM_WIDTH, MINIMUM_WIDTH
 
 ALIGNMENTS = ("attention", "none")
 CONVOLUTIONS = ("plain", "separable")
@@ -47,7 +47,6 @@ class HdrFusion(Architecture):
     """
 
     topology: ClassVar[str] = "hdr"
-    network_module: ClassVar[str] = "spaces.hdr_network"
 
     width: int
     blocks: tuple[Block, ...]

@@ -1,4 +1,4 @@
-"""Builds and costs ``spaces.pruned.Pruned``: the base's network with smaller layers.
+"""Builds and costs ``spaces.topologies.pruned.Pruned``: the base's network with smaller layers.
 
 It relies on a rule that all our modules keep: how many channels go where is read from the layers, not remembered
 from the constructor's arguments.
@@ -18,8 +18,8 @@ from spaces.build import build
 from spaces.build import parts as parts_of
 from spaces.convolutions import MergeableConvolution
 from spaces.parts import Network, Part
-from spaces.pruned import Pruned
 from spaces.task import Task
+from spaces.topologies.pruned import Pruned
 from spaces.weight_norm import WeightNormConv2d
 
 Shapes = Mapping[str, tuple[int, ...]]
