@@ -24,8 +24,8 @@ from torch import Tensor, nn
 
 from evaluators.channel_flow import FIXED, ChannelFlow, Term, charge_activations
 from spaces.cost import Convention
+from spaces.layers.weight_norm import WeightNormConv2d
 from spaces.parts import Network
-from spaces.weight_norm import WeightNormConv2d
 
 _COUNTED = {
     "exact": ("macs",),

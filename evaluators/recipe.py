@@ -39,7 +39,7 @@ class Stage:
         distil: lambda, from 0 to 1, in lambda * loss(output, teacher's) + (1 - lambda) * loss(output, target).
         features: Weight of feature matching with the teacher (``evaluators.distillation``), from 0.
         sparsity: Weight of the group lasso on the network's channels (``evaluators.channels``), from 0.
-        form: In which form convolutions train (``spaces.convolutions.convert``): ``plain``, ``acb`` or ``basis:N``.
+        form: In which form convolutions train (``spaces.layers.convolutions.convert``): ``plain``, ``acb`` or ``basis:N``.
             Empty keeps that of the stage before, which at first is the architecture's own.
     """
 
@@ -69,7 +69,7 @@ class Stage:
                 raise ValueError(f"a stage's '{name}' is at least 0, got {getattr(self, name)}")
         self._check_schedule()
         if self.form:
-            from spaces.convolutions import check_form  # with torch, which recipes do without
+            from spaces.layers.convolutions import check_form  # with torch, which recipes do without
 
             check_form(self.form)
 

@@ -23,7 +23,7 @@ from evaluators.losses import total_loss
 from evaluators.pairs import PatchSource
 from evaluators.recipe import Precision, Recipe, Stage
 from evaluators.tensors import to_tensor
-from spaces.convolutions import convert, forms
+from spaces.layers.convolutions import convert, forms
 from spaces.parts import Network
 
 if TYPE_CHECKING:

@@ -26,9 +26,9 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from spaces.architecture import Architecture
-from spaces.attention import ESA_MINIMUM_SIZE
 from spaces.build import build
-from spaces.convolutions import merge
+from spaces.layers.attention import ESA_MINIMUM_SIZE
+from spaces.layers.convolutions import merge
 from spaces.parts import Network
 from spaces.sizes import SizeRequirements
 from spaces.task import Task
@@ -129,7 +129,7 @@ def export(
 
     ``onnx`` and ``pt2`` take (1, C, H, W) float32 in [0, 1] with any H and W of at least ``minimum_size``
     (both multiples of ``multiple_of``) and give the output unclamped; convolutions that train in a richer form
-    are merged in them (``spaces.convolutions``). ``safetensors`` holds the weights as trained, which is the form
+    are merged in them (``spaces.layers.convolutions``). ``safetensors`` holds the weights as trained, which is the form
     that the architecture describes.
     The architecture's JSON is in the file's metadata (not in ``pt2``) and beside it, as ``m.json`` for ``m.onnx``.
     So is the note, if there is one, as ``note``.

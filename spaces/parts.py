@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from spaces.convolutions import merge
 from spaces.cost import Cost, count
+from spaces.layers.convolutions import merge
 from spaces.sizes import SizeRequirements
 
 

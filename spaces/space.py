@@ -15,11 +15,11 @@ from functools import cached_property
 from random import Random
 from typing import Any
 
-from spaces.activations import activation as make_activation
 from spaces.architecture import DIGEST_LENGTH, Architecture, Block, Leaf, topology_module
-from spaces.attention import ATTENTION_NAMES
 from spaces.baselines import baseline
 from spaces.blocks import BLOCKS
+from spaces.layers.activations import activation as make_activation
+from spaces.layers.attention import ATTENTION_NAMES
 from spaces.registry import Registry, UnknownNameError
 from spaces.topologies.chain import FUSIONS, IMAGE_SKIPS, MAXIMUM_WIDTH, MINIMUM_WIDTH, UNSHUFFLES, Chain
 from spaces.topologies.chain_network import CONVOLUTIONS

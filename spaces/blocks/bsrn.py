@@ -14,10 +14,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from spaces.activations import activation as make_activation
-from spaces.attention import CCA, ESA
 from spaces.blocks import BLOCKS
-from spaces.blueprint import BlueprintConv2d
+from spaces.layers.activations import activation as make_activation
+from spaces.layers.attention import CCA, ESA
+from spaces.layers.blueprint import BlueprintConv2d
 
 
 class BlueprintESA(ESA):

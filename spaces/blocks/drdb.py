@@ -13,8 +13,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from spaces.activations import activation_function
 from spaces.blocks import BLOCKS
+from spaces.layers.activations import activation_function
 
 DILATION = 2
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from spaces.activations import PAPER
-from spaces.activations import activation as make_activation
-from spaces.attention import ESA
 from spaces.blocks import BLOCKS
-from spaces.convolutions import make_convolution
+from spaces.layers.activations import PAPER
+from spaces.layers.activations import activation as make_activation
+from spaces.layers.attention import ESA
+from spaces.layers.convolutions import make_convolution
 
 
 class _Activated(nn.Module):

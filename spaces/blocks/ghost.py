@@ -15,8 +15,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from spaces.activations import activation as make_activation
 from spaces.blocks import BLOCKS
+from spaces.layers.activations import activation as make_activation
 
 
 class GhostModule(nn.Module):

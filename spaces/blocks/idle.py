@@ -23,8 +23,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from spaces.activations import activation as make_activation
 from spaces.blocks import BLOCKS
+from spaces.layers.activations import activation as make_activation
 
 
 class _DepthwiseMix(nn.Module):

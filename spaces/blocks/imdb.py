@@ -16,10 +16,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from spaces.activations import activation as make_activation
-from spaces.attention import CCA
 from spaces.blocks import BLOCKS
-from spaces.convolutions import make_convolution
+from spaces.layers.activations import activation as make_activation
+from spaces.layers.attention import CCA
+from spaces.layers.convolutions import make_convolution
 from spaces.registry import UnknownNameError
 
 _ATTENTIONS: dict[str, type[nn.Module] | None] = {"cca": CCA, "none": None}
@@ -32,7 +32,7 @@ class IMDB(nn.Module):
     Args:
         attention: ``cca``, or ``none`` as in IMDN's AIM 2019 entry.
         distilled: Channels that each step splits off, fewer than the width; 0 for width // 4.
-        convolution: Of the 3x3 layers, by its name in ``spaces.convolutions``.
+        convolution: Of the 3x3 layers, by its name in ``spaces.layers.convolutions``.
     """
 
     def __init__(

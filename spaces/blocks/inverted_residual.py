@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from spaces.activations import activation as make_activation
-from spaces.attention import optional_attention
 from spaces.blocks import BLOCKS
-from spaces.convolutions import plain_convolution
+from spaces.layers.activations import activation as make_activation
+from spaces.layers.attention import optional_attention
+from spaces.layers.convolutions import plain_convolution
 
 
 @BLOCKS.add("inverted_residual")

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spaces.activations import activation as make_activation
-from spaces.attention import CEA
 from spaces.blocks import BLOCKS
+from spaces.layers.activations import activation as make_activation
+from spaces.layers.attention import CEA
+from spaces.layers.weight_norm import WeightNormConv2d
 from spaces.sizes import SizeRequirements
-from spaces.weight_norm import WeightNormConv2d
 
 MINIMUM_SIZE = 13  # 13 -> 7 by the strided convolution, which the 7x7 pooling just covers
 

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spaces.activations import activation as make_activation
 from spaces.blocks import BLOCKS
+from spaces.layers.activations import activation as make_activation
 
 NORM_EPSILON = 1e-6
 

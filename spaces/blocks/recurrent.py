@@ -15,9 +15,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from spaces.activations import PAPER
-from spaces.activations import activation as make_activation
 from spaces.blocks import BLOCKS
+from spaces.layers.activations import PAPER
+from spaces.layers.activations import activation as make_activation
 
 
 @BLOCKS.add("recurrent")

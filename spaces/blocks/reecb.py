@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from spaces.activations import activation as make_activation
 from spaces.blocks import BLOCKS
-from spaces.convolutions import make_convolution
+from spaces.layers.activations import activation as make_activation
+from spaces.layers.convolutions import make_convolution
 
 
 @BLOCKS.add("reecb")

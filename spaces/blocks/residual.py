@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from spaces.activations import activation_function
-from spaces.attention import optional_attention
 from spaces.blocks import BLOCKS
-from spaces.convolutions import make_convolution
+from spaces.layers.activations import activation_function
+from spaces.layers.attention import optional_attention
+from spaces.layers.convolutions import make_convolution
 
 
 @BLOCKS.add("residual")

@@ -19,9 +19,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from spaces.activations import activation as make_activation
-from spaces.attention import ESA, convolution3x3
 from spaces.blocks import BLOCKS
+from spaces.layers.activations import activation as make_activation
+from spaces.layers.attention import ESA, convolution3x3
 
 
 def separable3x3(in_channels: int, out_channels: int) -> nn.Module:

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from spaces.activations import activation as make_activation
-from spaces.attention import ReducedESA
 from spaces.blocks import BLOCKS
+from spaces.layers.activations import activation as make_activation
+from spaces.layers.attention import ReducedESA
 
 
 @BLOCKS.add("rlfb")

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spaces.activations import activation as make_activation
 from spaces.blocks import BLOCKS
-from spaces.convolutions import make_convolution
+from spaces.layers.activations import activation as make_activation
+from spaces.layers.convolutions import make_convolution
 
 
 @BLOCKS.add("uestc")

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spaces.activations import activation as make_activation
 from spaces.blocks import BLOCKS
 from spaces.catalog import NamedSpace, register
+from spaces.layers.activations import activation as make_activation
 from spaces.registry import UnknownNameError
 from spaces.space import MAXIMUM_DEPTH, Choice, Space, kinds, ordered
 from spaces.topologies.chain import MAXIMUM_WIDTH, MINIMUM_WIDTH

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from spaces.attention import ATTENTION_NAMES
 from spaces.blocks import BLOCKS
 from spaces.catalog import NamedSpace, register
+from spaces.layers.attention import ATTENTION_NAMES
 from spaces.space import chain_space
 
 CARD_BLOCKS = ("rfdb", "efficient_rfdb", "hin", "mccb", "mscb", "idle", "ghost")

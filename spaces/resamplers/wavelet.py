@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from spaces.haar import dwt, iwt
+from spaces.layers.haar import dwt, iwt
 from spaces.resamplers import DOWNS, EVEN, UPS
 
 

@@ -8,18 +8,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spaces.activations import activation
-from spaces.attention import make_attention
 from spaces.blocks import BLOCKS
-from spaces.blueprint import BlueprintConv2d
-from spaces.convolutions import CONVOLUTION_NAMES, make_convolution
 from spaces.cost import resizing_ops
+from spaces.layers.activations import activation
+from spaces.layers.attention import make_attention
+from spaces.layers.blueprint import BlueprintConv2d
+from spaces.layers.convolutions import CONVOLUTION_NAMES, make_convolution
+from spaces.layers.weight_norm import WeightNormConv2d
 from spaces.parts import Network, Part
 from spaces.registry import UnknownNameError
 from spaces.task import Task
 from spaces.topologies.chain import Chain
 from spaces.upsamplers import SCALES, UPSAMPLERS
-from spaces.weight_norm import WeightNormConv2d
 
 GLUE_ACTIVATION = "lrelu0.05"  # RFDN's, after the fusion
 HEAD_ACTIVATION = "lrelu0.1"  # MSRResNet's

@@ -19,10 +19,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from spaces.activations import activation
-from spaces.attention import convolution3x3
 from spaces.blocks import BLOCKS
 from spaces.blocks.rfdb import separable3x3
+from spaces.layers.activations import activation
+from spaces.layers.attention import convolution3x3
 from spaces.parts import Network, Part
 from spaces.sizes import SizeRequirements
 from spaces.task import HDR, Task

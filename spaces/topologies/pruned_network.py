@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from spaces.build import build
 from spaces.build import parts as parts_of
-from spaces.convolutions import MergeableConvolution
+from spaces.layers.convolutions import MergeableConvolution
+from spaces.layers.weight_norm import WeightNormConv2d
 from spaces.parts import Network, Part
 from spaces.task import Task
 from spaces.topologies.pruned import Pruned
-from spaces.weight_norm import WeightNormConv2d
 
 Shapes = Mapping[str, tuple[int, ...]]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spaces.activations import activation
+from spaces.layers.activations import activation
 from spaces.parts import Network, Part
 from spaces.sizes import SizeRequirements
 from spaces.task import Task, super_resolution

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from spaces.activations import activation as make_activation
-from spaces.attention import PixelAttention
+from spaces.layers.activations import activation as make_activation
+from spaces.layers.attention import PixelAttention
 from spaces.upsamplers import UPSAMPLERS, stages
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from spaces.activations import activation as make_activation
+from spaces.layers.activations import activation as make_activation
 from spaces.upsamplers import UPSAMPLERS, stages
 
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from spaces.layers.weight_norm import WeightNormConv2d
 from spaces.upsamplers import UPSAMPLERS, stages
-from spaces.weight_norm import WeightNormConv2d
 
 
 @UPSAMPLERS.add("pixelshuffle_two_scale")

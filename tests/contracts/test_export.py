@@ -23,10 +23,10 @@ from results.export import (
     load_network,
 )
 from spaces.architecture import Architecture, Block
-from spaces.attention import ATTENTION_NAMES
 from spaces.baselines import baseline
 from spaces.blocks import BLOCKS
 from spaces.build import build
+from spaces.layers.attention import ATTENTION_NAMES
 from spaces.parts import Network
 from spaces.task import Task, rescaling
 from spaces.topologies.chain import FUSIONS, IMAGE_SKIPS, Chain

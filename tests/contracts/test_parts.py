@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from spaces.activations import NAMES, PAPER
 from spaces.blocks import BLOCKS
 from spaces.cost import CONVENTIONS, count
+from spaces.layers.activations import NAMES, PAPER
 from spaces.parts import size_requirements
 from spaces.registry import Entry
 from spaces.upsamplers import UPSAMPLERS

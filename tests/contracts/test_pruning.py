@@ -13,12 +13,12 @@ from evaluators.channels import Channels
 from evaluators.pruning import prune
 from evaluators.tasks import get_task, task_names
 from spaces.architecture import Architecture, Block
-from spaces.attention import ATTENTION_NAMES
 from spaces.baselines import published
 from spaces.blocks import BLOCKS
 from spaces.build import build, cost
 from spaces.catalog import named_space
-from spaces.convolutions import merge
+from spaces.layers.attention import ATTENTION_NAMES
+from spaces.layers.convolutions import merge
 from spaces.measurement import CONVENTIONS
 from spaces.parts import Network
 from spaces.resamplers import DOWNS, UPS

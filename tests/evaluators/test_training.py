@@ -20,7 +20,7 @@ from evaluators.tensors import to_tensor
 from evaluators.training import Training, TrainingDivergedError, training_dtype
 from evaluators.trial import score, weights_of
 from spaces.architecture import Block
-from spaces.convolutions import AsymmetricConvolution, KernelBasisConvolution, forms
+from spaces.layers.convolutions import AsymmetricConvolution, KernelBasisConvolution, forms
 from spaces.topologies.chain import Chain
 from tests.evaluators.small import TASK, TINY, network, pairs, recipe, source, task
 

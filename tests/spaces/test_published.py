@@ -13,13 +13,13 @@ from evaluators.images import read_pairs
 from evaluators.metrics import measure
 from evaluators.restoration import restore
 from spaces.architecture import Architecture
-from spaces.attention import CCA
 from spaces.baselines import Published, baseline_names, published
 from spaces.blocks import BLOCKS
 from spaces.build import build, cost
 from spaces.checkpoint import load_published, load_weights
-from spaces.convolutions import CONVOLUTION_NAMES, merge
 from spaces.cost import Cost
+from spaces.layers.attention import CCA
+from spaces.layers.convolutions import CONVOLUTION_NAMES, merge
 
 NAMES = baseline_names()
 every_network = pytest.mark.parametrize("name", NAMES)

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spaces.architecture import Architecture, Block
-from spaces.attention import ATTENTION_NAMES, SE
 from spaces.blocks import BLOCKS
 from spaces.build import build, cost
-from spaces.convolutions import CONVOLUTION_NAMES
 from spaces.cost import Cost, count
+from spaces.layers.attention import ATTENTION_NAMES, SE
+from spaces.layers.convolutions import CONVOLUTION_NAMES
 from spaces.padding import run
 from spaces.registry import UnknownNameError
 from spaces.task import Task

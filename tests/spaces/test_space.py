@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spaces.architecture import Architecture, Block
-from spaces.attention import ATTENTION_NAMES
 from spaces.blocks import BLOCKS
 from spaces.budget import Budget
 from spaces.build import build, cost
 from spaces.catalog import named_space, space_names
 from spaces.catalog.sr import CARD_BLOCKS
+from spaces.layers.attention import ATTENTION_NAMES
 from spaces.padding import run
 from spaces.parts import part_cost
 from spaces.space import Choice, Genotype, Space, chain_space

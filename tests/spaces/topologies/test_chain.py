@@ -7,11 +7,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spaces.architecture import Architecture, Block
-from spaces.attention import ATTENTION_NAMES
 from spaces.baselines import published
 from spaces.build import build, cost, part_costs, parts, size_requirements
 from spaces.catalog import named_space
 from spaces.cost import count
+from spaces.layers.attention import ATTENTION_NAMES
 from spaces.padding import run
 from spaces.parts import Network
 from spaces.sizes import SizeRequirements

@@ -14,7 +14,7 @@ from torch.nn import functional
 from results.export import export, load_network
 from spaces.architecture import Block
 from spaces.build import build, cost
-from spaces.convolutions import (
+from spaces.layers.convolutions import (
     CONVOLUTION_NAMES,
     AsymmetricConvolution,
     KernelBasisConvolution,
@@ -25,9 +25,9 @@ from spaces.convolutions import (
     make_convolution,
     merge,
 )
+from spaces.layers.reparameterised import ECB, EDBB, Conv3XC, RepVGGConvolution
 from spaces.parts import Part, part_cost
 from spaces.registry import UnknownNameError
-from spaces.reparameterised import ECB, EDBB, Conv3XC, RepVGGConvolution
 from spaces.task import Task
 from spaces.topologies.chain import Chain
 

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spaces.mergeable import MergeableConvolution
+from spaces.layers.mergeable import MergeableConvolution
 
 GAIN = 2  # of conv3xc and of ecb's wide branch, as published
 _SMALL = 1e-3  # what an edge filter's strength starts around

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spaces.attention import ATTENTION_NAMES, SE, make_attention, optional_attention
 from spaces.cost import count
+from spaces.layers.attention import ATTENTION_NAMES, SE, make_attention, optional_attention
 from spaces.parts import size_requirements
 from spaces.registry import UnknownNameError
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from spaces.haar import dwt, iwt
+from spaces.layers.haar import dwt, iwt
 
 SHAPES = [(1, 1, 2, 2), (2, 3, 8, 10), (1, 5, 6, 4)]
 

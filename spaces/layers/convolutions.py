@@ -11,7 +11,7 @@ text, no code is public. Deviations: what happens to the old bases when a stage 
 merged kernel stays what it was (``KernelBasisConvolution.add_bases``). Biases are merged as kernels are and start
 at zero.
 
-Other forms, ``conv3xc``, ``edbb``, ``ecb`` and ``repvgg``, are in ``spaces.reparameterised``.
+Other forms, ``conv3xc``, ``edbb``, ``ecb`` and ``repvgg``, are in ``spaces.layers.reparameterised``.
 
 The cost of an architecture is that of its merged form: ``spaces.parts`` merges before it counts,
 ``results.export`` before it writes ONNX or PT2.
@@ -31,10 +31,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spaces.mergeable import MergeableConvolution as MergeableConvolution
-from spaces.mergeable import check_odd
+from spaces.layers.mergeable import MergeableConvolution as MergeableConvolution
+from spaces.layers.mergeable import check_odd
+from spaces.layers.reparameterised import ECB, EDBB, Conv3XC, RepVGGConvolution
 from spaces.registry import UnknownNameError
-from spaces.reparameterised import ECB, EDBB, Conv3XC, RepVGGConvolution
 
 BASES = 3  # UESTC-MediaLab's first stage
 

@@ -1,0 +1,1 @@
+"""What blocks and topologies are built from: convolutions, attention, activations."""
