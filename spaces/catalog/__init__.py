@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from spaces.around import AROUND, around
+from spaces.catalog.around import AROUND, around
 from spaces.registry import Catalogue, UnknownNameError
 from spaces.space import Space
 
@@ -60,7 +60,7 @@ def list_names() -> list[str]:
 
 
 def described(name: str) -> NamedSpace:
-    """The entry of that name; ``around-NAME`` is the space around a published chain (``spaces.around``).
+    """The entry of that name; ``around-NAME`` is the space around a published chain (``spaces.catalog.around``).
 
     Raises: UnknownNameError: with the nearest name.
     """
