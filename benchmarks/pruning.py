@@ -25,10 +25,10 @@ from report import Report, parser
 from rich.table import Table
 from safetensors.torch import load, save
 
+from evaluators.data.images import ImageSet
+from evaluators.data.pairs import PairSet
 from evaluators.distillation import Teacher
-from evaluators.images import ImageSet
 from evaluators.importance import CRITERIA
-from evaluators.pairs import PairSet
 from evaluators.pruning import prune
 from evaluators.recipe import Recipe, Stage
 from evaluators.tasks import get_task

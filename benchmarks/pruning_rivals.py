@@ -44,13 +44,13 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evaluators.images import ImageSet, read_folder
-from evaluators.pairs import PairSet, PatchSource
+from evaluators.data.images import ImageSet, read_folder
+from evaluators.data.pairs import PairSet, PatchSource
+from evaluators.data.tensors import to_tensor
 from evaluators.pruning import prune
 from evaluators.recipe import Recipe, Stage
 from evaluators.tasks import get_task
 from evaluators.tasks.super_resolution import SuperResolution
-from evaluators.tensors import to_tensor
 from evaluators.training import Training
 from evaluators.trial import score
 from spaces.architecture import Architecture, Block

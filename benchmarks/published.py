@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 from report import Report, describe, machine, parser
 
-from evaluators.images import Image, ImageSet, read_folder
-from evaluators.pairs import PairSet
+from evaluators.data.images import Image, ImageSet, read_folder
+from evaluators.data.pairs import PairSet
 from evaluators.tasks import get_task
 from evaluators.tasks.super_resolution import SuperResolution
 from evaluators.trial import score

@@ -30,10 +30,10 @@ from report import Report, parser
 from rich.table import Table
 from torch.nn import functional
 
-from evaluators.pairs import PatchSource
+from evaluators.data.pairs import PatchSource
+from evaluators.data.tensors import to_tensor
 from evaluators.recipe import Recipe, Stage, two_stages
 from evaluators.tasks import get_task
-from evaluators.tensors import to_tensor
 from evaluators.training import Training
 from evaluators.trial import score
 from spaces.architecture import Architecture, Block

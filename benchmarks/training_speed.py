@@ -23,7 +23,7 @@ import torch
 from report import Report, parser
 from rich.table import Table
 
-from evaluators.pairs import PatchSource
+from evaluators.data.pairs import PatchSource
 from evaluators.recipe import Precision, Recipe, two_stages
 from evaluators.tasks import get_task
 from evaluators.training import Training, training_dtype

@@ -31,7 +31,7 @@ from pathlib import Path
 import numpy as np
 from scipy import fft, io, ndimage
 
-from evaluators.images import ImageError
+from evaluators.data.images import ImageError
 
 GAMMA = 2.2
 SHOT = (8e-4, 1.2e-2)  # least and most, of a full scale of 1

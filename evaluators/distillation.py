@@ -26,8 +26,8 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evaluators.pairs import PatchSource
-from evaluators.tensors import to_tensor
+from evaluators.data.pairs import PatchSource
+from evaluators.data.tensors import to_tensor
 from spaces.architecture import Architecture
 from spaces.build import build
 from spaces.checkpoint import CheckpointError, load_weights

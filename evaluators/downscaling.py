@@ -26,11 +26,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from evaluators.bicubic import crop_to_multiple, downscale
-from evaluators.images import ImageError, read_image
+from evaluators.data.images import ImageError, read_image
+from evaluators.data.tensors import to_tensor
 from evaluators.metrics import psnr
 from evaluators.restoration import quantise
 from evaluators.tasks import get_task
-from evaluators.tensors import to_tensor
 from spaces.architecture import Architecture
 from spaces.baselines import published
 from spaces.build import build

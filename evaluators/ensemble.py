@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from evaluators.data.tensors import to_tensor
 from evaluators.restoration import full_float32, quantise
-from evaluators.tensors import to_tensor
 from spaces.padding import run
 from spaces.parts import Network
 

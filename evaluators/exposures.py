@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from evaluators.data.images import Image
 from evaluators.hdr import GAMMA, full_scale, stack, to_coded
-from evaluators.images import Image
 
 EVS = (-2.0, 0.0, 2.0)
 KNEE = 0.8  # of the medium exposure's white: what is brighter in a photograph is expanded

@@ -22,9 +22,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from evaluators.exposures import EVS, exposed, simulate
-from evaluators.hdr import CHANNELS, FRAMES, GAMMA, full_scale, medium, stack, to_coded, to_light
-from evaluators.images import (
+from evaluators.data.images import (
     Image,
     ImageError,
     ImageSet,
@@ -33,7 +31,9 @@ from evaluators.images import (
     note_left_out,
     read_image,
 )
-from evaluators.pairs import PairSet
+from evaluators.data.pairs import PairSet
+from evaluators.exposures import EVS, exposed, simulate
+from evaluators.hdr import CHANNELS, FRAMES, GAMMA, full_scale, medium, stack, to_coded, to_light
 from evaluators.radiance import decode_radiance
 
 LIGHT_SUFFIXES = (".exr", ".hdr", ".npy")

@@ -28,8 +28,8 @@ import torch
 from torch import Tensor
 
 from evaluators.channels import Channels
+from evaluators.data.tensors import to_tensor
 from evaluators.losses import total_loss
-from evaluators.tensors import to_tensor
 from spaces.parts import Network
 from spaces.registry import UnknownNameError
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from evaluators.images import ImageSet, check_rgb
+from evaluators.data.images import ImageSet, check_rgb
 from spaces.measurement import Colour, Measurement, Protocol
 
 _COLOURS: tuple[Colour, ...] = ("rgb", "y")

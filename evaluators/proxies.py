@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from evaluators.data.pairs import PatchSource
+from evaluators.data.tensors import to_tensor
 from evaluators.losses import total_loss
-from evaluators.pairs import PatchSource
-from evaluators.tensors import to_tensor
 from spaces.architecture import Architecture
 from spaces.build import build, size_requirements
 from spaces.measurement import Measurement

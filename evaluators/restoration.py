@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evaluators.tensors import to_tensor
+from evaluators.data.tensors import to_tensor
 from spaces.padding import run
 from spaces.parts import Network
 

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from evaluators.pairs import PairSet
+from evaluators.data.pairs import PairSet
 from evaluators.supernet import Supernet
 from evaluators.tasks import get_task
 from evaluators.trial import score

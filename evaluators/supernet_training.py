@@ -21,11 +21,11 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from evaluators.data.pairs import PatchSource
+from evaluators.data.tensors import to_tensor
 from evaluators.losses import total_loss
-from evaluators.pairs import PatchSource
 from evaluators.recipe import Recipe, Stage
 from evaluators.supernet import Supernet
-from evaluators.tensors import to_tensor
 from evaluators.training import Training
 from spaces.architecture import Architecture, Leaf
 

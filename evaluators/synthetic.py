@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from evaluators.data.images import Image, ImageSet, read_pairs
+from evaluators.data.layouts import read_data
+from evaluators.data.pairs import Degrade, PairSet
+from evaluators.data.photographs import embedded
 from evaluators.degradations import to_8_bits
-from evaluators.images import Image, ImageSet, read_pairs
-from evaluators.layouts import read_data
-from evaluators.pairs import Degrade, PairSet
-from evaluators.photographs import embedded
 from evaluators.tasks import RestorationTask, Split
 from spaces.measurement import Measurement
 
@@ -69,7 +69,7 @@ class SyntheticTask(RestorationTask):
 
         Args:
             targets: Clean pictures, whose inputs are made here unless ``inputs`` is given; or a data set's
-                folder (``evaluators.layouts``).
+                folder (``evaluators.data.layouts``).
             split: Of such a data set, where its folder holds several.
         """
         if inputs is not None:

@@ -23,11 +23,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from evaluators.data.images import orientations
+from evaluators.data.tensors import to_tensor
 from evaluators.ensemble import turned_back
-from evaluators.images import orientations
 from evaluators.restoration import full_float32
 from evaluators.runtime import peak_memory, reset_peak
-from evaluators.tensors import to_tensor
 from evaluators.whole_picture import (
     Box,
     Frame,

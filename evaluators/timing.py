@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from evaluators.images import ImageSet
-from evaluators.pairs import PairSet
+from evaluators.data.images import ImageSet
+from evaluators.data.pairs import PairSet
 from evaluators.recipe import Recipe
 from evaluators.restoration import restore
 from evaluators.runtime import peak_memory

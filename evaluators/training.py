@@ -18,11 +18,11 @@ import torch
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
+from evaluators.data.pairs import PatchSource
+from evaluators.data.tensors import to_tensor
 from evaluators.distillation import FeatureMatching, Lessons, Teacher, watch
 from evaluators.losses import total_loss
-from evaluators.pairs import PatchSource
 from evaluators.recipe import Precision, Recipe, Stage
-from evaluators.tensors import to_tensor
 from spaces.layers.convolutions import convert, forms
 from spaces.parts import Network
 

@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
+from evaluators.data.pairs import PairSet
 from evaluators.distillation import TeacherSpec, load_bytes
 from evaluators.inheritance import inherit
-from evaluators.pairs import PairSet
 from evaluators.recipe import Recipe
 from evaluators.restoration import restore
 from evaluators.tasks import get_task

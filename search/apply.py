@@ -17,11 +17,9 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 
-from evaluators import raw
-from evaluators.ensemble import TURNS
-from evaluators.images import SUFFIXES, ImageError, name_some
-from evaluators.onnx_network import OnnxError
-from evaluators.picture_files import (
+from evaluators.data import raw
+from evaluators.data.images import SUFFIXES, ImageError, name_some
+from evaluators.data.picture_files import (
     FORMATS,
     Picture,
     check_format,
@@ -30,7 +28,9 @@ from evaluators.picture_files import (
     size_of,
     write_picture,
 )
-from evaluators.tensors import FULL_SCALE
+from evaluators.data.tensors import FULL_SCALE
+from evaluators.ensemble import TURNS
+from evaluators.onnx_network import OnnxError
 from evaluators.tiling import Survey, Tiler, choose_tile, fixed_sizes, survey
 from search.subjects import Studies, Subject, find_subject
 from spaces.task import ISP
@@ -173,7 +173,7 @@ class Settings:
     """How pictures are restored.
 
     Attributes:
-        form: Of ``evaluators.picture_files.FORMATS``.
+        form: Of ``evaluators.data.picture_files.FORMATS``.
         turns: 1, or 8 for the self-ensemble.
         tile: Side of what a network is given at a time; 0: the whole picture; None: as memory allows.
         overlap: None: what the networks need.

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from evaluators.challenge import CHALLENGES, Challenge, Figures, Score
-from evaluators.pairs import PairSet
+from evaluators.data.pairs import PairSet
+from evaluators.data.tensors import to_tensor
 from evaluators.runtime import arithmetic, place, typical_times_ms, with_threads
 from evaluators.tasks import get_task
-from evaluators.tensors import to_tensor
 from search.evaluate import Evaluation, network_cost, runnable
 from search.subjects import Member, Subject
 from spaces.registry import UnknownNameError

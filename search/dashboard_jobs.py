@@ -20,8 +20,8 @@ import PIL.Image
 import torch
 from matplotlib import colormaps
 
-from evaluators.images import ImageError, ImageSet
-from evaluators.pairs import PairSet
+from evaluators.data.images import ImageError, ImageSet
+from evaluators.data.pairs import PairSet
 from evaluators.restoration import restore
 from evaluators.tasks import RestorationTask, get_task
 from results.dashboard.errors import ApiError

@@ -14,10 +14,11 @@ import numpy as np
 import PIL.Image
 import torch
 
+from evaluators.data.images import ImageSet
+from evaluators.data.pairs import PairSet
+from evaluators.data.tensors import to_tensor
 from evaluators.ensemble import TURNS, restore_averaged
-from evaluators.images import ImageSet
 from evaluators.onnx_cost import onnx_cost
-from evaluators.pairs import PairSet
 from evaluators.runtime import (
     WARM_UP,
     Latency,
@@ -31,7 +32,6 @@ from evaluators.runtime import (
     warm_up,
 )
 from evaluators.tasks import RestorationTask, Split, get_task
-from evaluators.tensors import to_tensor
 from evaluators.trial import baseline_score
 from search.inspect import input_size
 from search.subjects import Member, Subject

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from evaluators.pairs import PairSet
+from evaluators.data.pairs import PairSet
+from evaluators.data.tensors import to_tensor
 from evaluators.restoration import restore
 from evaluators.runtime import device_name
 from evaluators.tasks import RestorationTask, get_task
-from evaluators.tensors import to_tensor
 from evaluators.trial import TrialData
 from results.artifacts import weights_path
 from results.card import Int8, model_card

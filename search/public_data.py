@@ -13,8 +13,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 from rich.text import Text
 
-from evaluators.downloads import Fetched, fetch
-from evaluators.public_sets import PUBLIC_SETS, PublicSet, public_set
+from evaluators.data.downloads import Fetched, fetch
+from evaluators.data.public_sets import PUBLIC_SETS, PublicSet, public_set
 
 
 def sets_table() -> RenderableType:
@@ -49,7 +49,7 @@ def get(name: str, to: Path, *, mirror: str | None, console: Console) -> Iterato
 
     Raises:
         UnknownNameError: for an unknown name.
-        DownloadError: as ``evaluators.downloads.fetch``.
+        DownloadError: as ``evaluators.data.downloads.fetch``.
     """
     wanted = public_set(name)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())

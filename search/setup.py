@@ -14,9 +14,9 @@ from typing import Any, Literal
 import torch
 from threadpoolctl import threadpool_limits
 
-from evaluators.images import ImageSet
-from evaluators.overlap import check_disjoint
-from evaluators.pairs import PairSet, check_patch
+from evaluators.data.images import ImageSet
+from evaluators.data.overlap import check_disjoint
+from evaluators.data.pairs import PairSet, check_patch
 from evaluators.recipe import Recipe, two_stages
 from evaluators.supernet_file import TrainedSupernet
 from evaluators.tasks import RestorationTask, Split, get_task

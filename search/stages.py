@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from evaluators.data.pairs import check_patch
 from evaluators.importance import CRITERIA
-from evaluators.pairs import check_patch
 from evaluators.pruning import PrunedNetwork, prune, remove_zero, smallest
 from evaluators.recipe import Recipe, load_recipe
 from evaluators.runtime import RuntimeMeasurementError

@@ -41,7 +41,7 @@ from typing import TYPE_CHECKING, Any
 sys.path.append(str(Path(__file__).parents[1]))  # report.py, which all benchmarks share
 
 if TYPE_CHECKING:
-    from evaluators.pairs import PairSet
+    from evaluators.data.pairs import PairSet
     from evaluators.recipe import Recipe
     from search.setup import Bench
     from spaces.space import Space

@@ -13,10 +13,10 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
-from evaluators.images import viewable
-from evaluators.layouts import find_files
+from evaluators.data.images import viewable
+from evaluators.data.layouts import find_files
+from evaluators.data.pairs import Degrade, PairSet, PatchSource
 from evaluators.metrics import per_image, summarise
-from evaluators.pairs import Degrade, PairSet, PatchSource
 from evaluators.recipe import Loss
 from evaluators.restoration import quantise
 from spaces.measurement import Measurement
@@ -66,7 +66,7 @@ class RestorationTask(ABC):
         """Pairs from a folder of target images and, if given, a folder of their degraded inputs.
 
         Args:
-            targets: Target images, or the folder of a data set of a known layout (``evaluators.layouts``).
+            targets: Target images, or the folder of a data set of a known layout (``evaluators.data.layouts``).
             split: Of such a data set, where its folder holds several.
             minimum: Smallest height and width of an input image.
             skip_bad: Leave out images that can't be used instead of raising.

@@ -13,11 +13,11 @@ import numpy as np
 from torch import Tensor
 
 from evaluators import hdr
+from evaluators.data.images import ImageSet
+from evaluators.data.pairs import PairSet
+from evaluators.data.photographs import embedded
 from evaluators.exposures import expand, generator, simulate
 from evaluators.hdr_files import has_split, read_pairs
-from evaluators.images import ImageSet
-from evaluators.pairs import PairSet
-from evaluators.photographs import embedded
 from evaluators.tasks import RestorationTask, Split, register
 from spaces.measurement import Measurement
 from spaces.task import HDR

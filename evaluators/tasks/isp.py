@@ -1,6 +1,6 @@
 """A camera's image pipeline: from Bayer RAW to sRGB of twice the packed size.
 
-The default data are photographs turned back into RAW (``evaluators.raw.unprocess``); pairs of folders hold real ones,
+The default data are photographs turned back into RAW (``evaluators.data.raw.unprocess``); pairs of folders hold real ones,
 such as the Zurich RAW to RGB set's (Ignatov et al., 2020, https://arxiv.org/abs/2002.05509) or those of Mobile AI 2021.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluators.images import (
+from evaluators.data.images import (
     Image,
     ImageError,
     ImageSet,
@@ -24,10 +24,10 @@ from evaluators.images import (
     read_folder,
     read_image,
 )
-from evaluators.layouts import check_plain, find_pairs
-from evaluators.pairs import Degrade, PairSet, PatchSource
-from evaluators.photographs import embedded
-from evaluators.raw import (
+from evaluators.data.layouts import check_plain, find_pairs
+from evaluators.data.pairs import Degrade, PairSet, PatchSource
+from evaluators.data.photographs import embedded
+from evaluators.data.raw import (
     BLUE_GAINS,
     BRIGHTNESS,
     RED_GAINS,
@@ -39,8 +39,8 @@ from evaluators.raw import (
     read_raw,
     unprocess,
 )
+from evaluators.data.tensors import FULL_SCALE
 from evaluators.tasks import RestorationTask, Split, register
-from evaluators.tensors import FULL_SCALE
 from spaces.measurement import Measurement
 from spaces.task import ISP
 
@@ -134,7 +134,7 @@ def _read(partners: Mapping[Path, Path], folder: Path, where: str, minimum: int,
         folder: That names the set.
         where: The folders, for messages.
 
-    Raises: ImageError: as ``evaluators.images.read_file_pairs``.
+    Raises: ImageError: as ``evaluators.data.images.read_file_pairs``.
     """
     pictures, conversions, problems = _read_pictures(partners)
     raws, raw_problems = _read_raws(list(partners.values()), minimum)

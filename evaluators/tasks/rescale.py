@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from evaluators.bicubic import crop_to_multiple, downscale, upscale
-from evaluators.images import ImageError, ImageSet
-from evaluators.layouts import read_data
-from evaluators.pairs import PairSet
-from evaluators.photographs import embedded
+from evaluators.data.images import ImageError, ImageSet
+from evaluators.data.layouts import read_data
+from evaluators.data.pairs import PairSet
+from evaluators.data.photographs import embedded
 from evaluators.tasks import RestorationTask, Split, register
 from spaces.task import rescaling
 
@@ -45,7 +45,7 @@ class Rescaling(RestorationTask):
     ) -> PairSet:
         """Each image of the folder, or of a known data set's, with itself.
 
-        Raises: ImageError: if a folder of inputs is given, or as ``evaluators.layouts.read_data``.
+        Raises: ImageError: if a folder of inputs is given, or as ``evaluators.data.layouts.read_data``.
         """
         if inputs is not None:
             raise ImageError(

@@ -21,10 +21,10 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
+from evaluators.data.pairs import PairSet, PatchSource
+from evaluators.data.tensors import to_tensor
 from evaluators.losses import total_loss
-from evaluators.pairs import PairSet, PatchSource
 from evaluators.tasks import RestorationTask
-from evaluators.tensors import to_tensor
 from spaces.architecture import Architecture, Leaf
 from spaces.build import build
 from spaces.space import Genotype, Space

@@ -13,11 +13,11 @@ import PIL.Image
 import pytest
 import torch
 
+from evaluators.data.images import Image, ImageError, ImageSet
+from evaluators.data.overlap import check_disjoint
+from evaluators.data.pairs import PairSet, check_patch
 from evaluators.degradations import to_8_bits
-from evaluators.images import Image, ImageError, ImageSet
 from evaluators.metrics import measure
-from evaluators.overlap import check_disjoint
-from evaluators.pairs import PairSet, check_patch
 from evaluators.recipe import Recipe, Stage
 from evaluators.restoration import restore
 from evaluators.tasks import RestorationTask, Split, get_task, register, task_names

@@ -6,9 +6,9 @@ from functools import cache
 
 import torch
 
-from evaluators.images import Image, ImageSet
-from evaluators.pairs import PairSet, PatchSource
-from evaluators.photographs import embedded
+from evaluators.data.images import Image, ImageSet
+from evaluators.data.pairs import PairSet, PatchSource
+from evaluators.data.photographs import embedded
 from evaluators.recipe import Precision, Recipe, Stage
 from evaluators.tasks import RestorationTask, get_task
 from evaluators.tasks.super_resolution import SuperResolution

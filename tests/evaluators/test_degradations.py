@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from scipy import io, ndimage
 
 from evaluators import degradations
+from evaluators.data.images import ImageError
+from evaluators.data.photographs import embedded
 from evaluators.degradations import (
     EXTENTS,
     GAMMA,
@@ -23,8 +25,6 @@ from evaluators.degradations import (
     read_kernels,
     signal_noise,
 )
-from evaluators.images import ImageError
-from evaluators.photographs import embedded
 
 
 def random(seed: int = 0) -> np.random.Generator:

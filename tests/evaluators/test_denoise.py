@@ -8,8 +8,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from evaluators.images import Image, ImageError, ImageSet
-from evaluators.photographs import embedded
+from evaluators.data.images import Image, ImageError, ImageSet
+from evaluators.data.photographs import embedded
 from evaluators.synthetic import SyntheticTask
 from evaluators.tasks import get_task
 from evaluators.tasks.denoise import Denoise

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from evaluators import distillation
+from evaluators.data.pairs import PatchSource
+from evaluators.data.tensors import to_tensor
 from evaluators.distillation import (
     FeatureMatching,
     KeptOutputs,
@@ -18,9 +20,7 @@ from evaluators.distillation import (
     load_bytes,
     watch,
 )
-from evaluators.pairs import PatchSource
 from evaluators.tasks import get_task, task_names
-from evaluators.tensors import to_tensor
 from evaluators.trial import weights_of
 from spaces.architecture import Architecture, Block
 from spaces.build import build

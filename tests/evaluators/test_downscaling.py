@@ -12,6 +12,9 @@ import torch
 from safetensors.torch import save_file
 
 from evaluators.bicubic import downscale
+from evaluators.data.images import ImageError, read_image
+from evaluators.data.photographs import embedded
+from evaluators.data.tensors import to_tensor
 from evaluators.downscaling import (
     Downscaled,
     Scalers,
@@ -21,10 +24,7 @@ from evaluators.downscaling import (
     load_model,
     scalers,
 )
-from evaluators.images import ImageError, read_image
 from evaluators.metrics import psnr
-from evaluators.photographs import embedded
-from evaluators.tensors import to_tensor
 from spaces.architecture import Architecture, Block
 from spaces.build import build
 from spaces.parts import Network

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from evaluators.data.images import orientations
 from evaluators.ensemble import TURNS, average, restore_averaged, turned, turned_back
-from evaluators.images import orientations
 from evaluators.restoration import quantise, restore
 from evaluators.tiling import Survey, Tiler
 from spaces.architecture import Block

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from evaluators.data.images import Image, content_digest
 from evaluators.exposures import EVS, MADE_BY, expand, exposed, generator, simulate
 from evaluators.hdr import full_scale, medium, to_coded, to_light
-from evaluators.images import Image, content_digest
 from evaluators.tasks import get_task
 from tests.evaluators.small import photograph
 

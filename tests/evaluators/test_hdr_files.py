@@ -12,10 +12,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from evaluators.data.images import ImageError
+from evaluators.data.pairs import PairSet
 from evaluators.hdr import to_coded, to_light
 from evaluators.hdr_files import read_deep_png, read_light, read_pairs
-from evaluators.images import ImageError
-from evaluators.pairs import PairSet
 
 EVS = (-2, 0, 2)
 SIDE = 20

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from evaluators.images import ImageSet
-from evaluators.pairs import PairSet
+from evaluators.data.images import ImageSet
+from evaluators.data.pairs import PairSet
 from evaluators.recipe import two_stages
 from evaluators.tasks import get_task
 from evaluators.training import Training

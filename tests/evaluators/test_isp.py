@@ -10,11 +10,11 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from evaluators.images import Image, ImageError, ImageSet
+from evaluators.data.images import Image, ImageError, ImageSet
+from evaluators.data.pairs import PairSet
+from evaluators.data.photographs import embedded
+from evaluators.data.raw import develop, pack
 from evaluators.metrics import psnr
-from evaluators.pairs import PairSet
-from evaluators.photographs import embedded
-from evaluators.raw import develop, pack
 from evaluators.tasks.isp import MADE_BY, CameraPipeline
 
 TASK = CameraPipeline()

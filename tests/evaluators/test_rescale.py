@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 from evaluators.bicubic import downscale, upscale
-from evaluators.images import ImageError
+from evaluators.data.images import ImageError
 from evaluators.metrics import psnr
 from evaluators.recipe import two_stages
 from evaluators.tasks import get_task

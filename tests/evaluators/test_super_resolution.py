@@ -7,8 +7,8 @@ import pickle
 import numpy as np
 import pytest
 
-from evaluators.images import Image, ImageSet
-from evaluators.pairs import PairSet
+from evaluators.data.images import Image, ImageSet
+from evaluators.data.pairs import PairSet
 from evaluators.tasks import get_task, super_resolution
 from evaluators.trial import baseline_score
 

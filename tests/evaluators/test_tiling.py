@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from evaluators.data.photographs import embedded
+from evaluators.data.tensors import to_tensor
 from evaluators.ensemble import average
-from evaluators.photographs import embedded
-from evaluators.tensors import to_tensor
 from evaluators.tiling import SAME, Tiler, choose_tile, cut, survey
 from spaces.architecture import Architecture, Block
 from spaces.build import build

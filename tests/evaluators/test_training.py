@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from evaluators.channels import Channels
+from evaluators.data.pairs import PatchSource
+from evaluators.data.tensors import to_tensor
 from evaluators.distillation import Teacher, TeacherSpec, load_bytes
 from evaluators.losses import total_loss
-from evaluators.pairs import PatchSource
 from evaluators.recipe import Precision, Recipe, Stage
-from evaluators.tensors import to_tensor
 from evaluators.training import Training, TrainingDivergedError, training_dtype
 from evaluators.trial import score, weights_of
 from spaces.architecture import Block

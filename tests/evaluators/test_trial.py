@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load as load_safetensors
 
+from evaluators.data.images import Image, ImageSet
+from evaluators.data.pairs import PairSet
 from evaluators.distillation import TeacherSpec
-from evaluators.images import Image, ImageSet
-from evaluators.pairs import PairSet
 from evaluators.recipe import Precision, Recipe, Stage
 from evaluators.tasks import get_task
 from evaluators.trial import (

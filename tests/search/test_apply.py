@@ -13,9 +13,9 @@ import PIL.Image
 import pytest
 import torch
 
+from evaluators.data.photographs import embedded
+from evaluators.data.picture_files import Picture, read_picture, write_picture
 from evaluators.metrics import psnr
-from evaluators.photographs import embedded
-from evaluators.picture_files import Picture, read_picture, write_picture
 from evaluators.restoration import restore
 from results.export import export
 from search.apply import find_jobs

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from evaluators.public_sets import PUBLIC_SETS
+from evaluators.data.public_sets import PUBLIC_SETS
 
 PIXELFRONT = Path(sys.executable).parent / "pixelfront"
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from evaluators.photographs import embedded
+from evaluators.data.photographs import embedded
 from spaces.architecture import Block
 from spaces.build import build
 from spaces.task import super_resolution

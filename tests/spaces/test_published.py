@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from evaluators.images import read_pairs
+from evaluators.data.images import read_pairs
 from evaluators.metrics import measure
 from evaluators.restoration import restore
 from spaces.architecture import Architecture

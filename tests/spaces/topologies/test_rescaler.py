@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from evaluators.bicubic import crop_to_multiple, downscale
-from evaluators.photographs import embedded
+from evaluators.data.photographs import embedded
 from spaces.architecture import Architecture, Block
 from spaces.baselines import baseline
 from spaces.budget import Budget, extreme

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluators.images import Image, ImageSet, orientations
-from evaluators.pairs import PairSet, PatchSource, check_patch
+from evaluators.data.images import Image, ImageSet, orientations
+from evaluators.data.pairs import PairSet, PatchSource, check_patch
 
 
 def coordinates(height: int, width: int, number: int = 0) -> np.ndarray:

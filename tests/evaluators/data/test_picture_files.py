@@ -13,8 +13,8 @@ import PIL.ImageOps
 import pytest
 import tifffile
 
-from evaluators.images import ImageError
-from evaluators.picture_files import Embedded, Picture, read_picture, resize_alpha, write_picture
+from evaluators.data.images import ImageError
+from evaluators.data.picture_files import Embedded, Picture, read_picture, resize_alpha, write_picture
 
 PROFILE = PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("sRGB")).tobytes()
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="6"/></x:xmpmeta>'

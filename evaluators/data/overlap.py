@@ -23,7 +23,7 @@ from __future__ import annotations
 import numpy as np
 import PIL.Image
 
-from evaluators.images import ImageSet, orientations, viewable
+from evaluators.data.images import ImageSet, orientations, viewable
 
 THRESHOLD = 0.97
 _SIDE = 16

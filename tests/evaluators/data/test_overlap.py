@@ -5,10 +5,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from evaluators import overlap
-from evaluators.images import Image, ImageSet, orientations, read_folder
-from evaluators.overlap import OverlapError, check_disjoint
-from evaluators.photographs import embedded
+from evaluators.data import overlap
+from evaluators.data.images import Image, ImageSet, orientations, read_folder
+from evaluators.data.overlap import OverlapError, check_disjoint
+from evaluators.data.photographs import embedded
 from evaluators.tasks.super_resolution import SuperResolution
 from tests.work import calls
 

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from evaluators.images import Image, ImageError, ImageSet, read_image
+from evaluators.data.images import Image, ImageError, ImageSet, read_image
 
 _SKIMAGE = ("scikit-image", "skimage", "data")
 _SKLEARN = ("scikit-learn", "sklearn", "datasets/images")

@@ -11,9 +11,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from evaluators.images import ImageError
-from evaluators.photographs import embedded
-from evaluators.raw import (
+from evaluators.data.images import ImageError
+from evaluators.data.photographs import embedded
+from evaluators.data.raw import (
     BLACK_LEVEL,
     COLOUR_MATRIX,
     OFFSETS,

@@ -23,8 +23,8 @@ from typing import Any
 import pooch
 import requests
 
-from evaluators.images import SUFFIXES
-from evaluators.public_sets import PublicSet, RemoteFile
+from evaluators.data.images import SUFFIXES
+from evaluators.data.public_sets import PublicSet, RemoteFile
 
 Progress = Callable[[str, int, int | None], None]  # file, bytes done, bytes in all if known
 

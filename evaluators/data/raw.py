@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
-from evaluators.images import ImageError
+from evaluators.data.images import ImageError
 
 # Rows and columns to leave out at the top left until the pattern is red, green / green, blue.
 OFFSETS = {"RGGB": (0, 0), "GRBG": (0, 1), "GBRG": (1, 0), "BGGR": (1, 1)}

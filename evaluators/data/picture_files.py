@@ -24,7 +24,7 @@ import PIL.ImageFile
 import PIL.PngImagePlugin
 from PIL.Image import Exif
 
-from evaluators.images import SUFFIXES, ImageError, orientations
+from evaluators.data.images import SUFFIXES, ImageError, orientations
 
 FORMATS = {"png": ".png", "tiff": ".tif", "webp": ".webp", "jpeg": ".jpg"}
 _READ = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # others may start programs or unpack to anything

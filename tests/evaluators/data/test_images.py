@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from evaluators.images import (
+from evaluators.data.images import (
     Image,
     ImageError,
     ImageSet,

@@ -8,9 +8,9 @@ from pathlib import Path
 import PIL.Image
 import pytest
 
-from evaluators.images import ImageError
-from evaluators.layouts import LAYOUTS, Layout, expected, find_pairs
-from evaluators.photographs import embedded
+from evaluators.data.images import ImageError
+from evaluators.data.layouts import LAYOUTS, Layout, expected, find_pairs
+from evaluators.data.photographs import embedded
 
 
 @cache

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from evaluators.images import ImageSet
+from evaluators.data.images import ImageSet
 
 Array = np.ndarray
 Degrade = Callable[[np.ndarray, np.random.Generator], np.ndarray]

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evaluators import downloads
-from evaluators.downloads import DownloadError, fetch, unpack
-from evaluators.public_sets import PUBLIC_SETS, PublicSet, RemoteFile, public_set
+from evaluators.data import downloads
+from evaluators.data.downloads import DownloadError, fetch, unpack
+from evaluators.data.public_sets import PUBLIC_SETS, PublicSet, RemoteFile, public_set
 from spaces.registry import UnknownNameError
 
 NOISE = np.random.default_rng(0).bytes(3_000_000)
@@ -180,7 +180,7 @@ CHILD = """
 import sys
 from pathlib import Path
 from evaluators import downloads
-from evaluators.public_sets import PublicSet, RemoteFile
+from evaluators.data.public_sets import PublicSet, RemoteFile
 downloads.fetch(PublicSet("mine", "", "", "", (RemoteFile(sys.argv[1]),)), Path(sys.argv[2]))
 """
 

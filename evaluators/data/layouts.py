@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evaluators.images import ImageError, ImageSet, has_images, read_file_pairs, read_files, read_folder
-from evaluators.pairs import PairSet
+from evaluators.data.images import ImageError, ImageSet, has_images, read_file_pairs, read_files, read_folder
+from evaluators.data.pairs import PairSet
 from spaces.task import Task
 
 Files = tuple[str, dict[str, Path]]

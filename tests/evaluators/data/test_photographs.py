@@ -3,9 +3,9 @@ import sys
 
 import pytest
 
-from evaluators.images import ImageError
-from evaluators.overlap import check_disjoint
-from evaluators.photographs import SPLITS, embedded
+from evaluators.data.images import ImageError
+from evaluators.data.overlap import check_disjoint
+from evaluators.data.photographs import SPLITS, embedded
 
 
 @pytest.mark.parametrize(("split", "count"), [("train", 10), ("validation", 2), ("test", 2)])
@@ -44,7 +44,7 @@ def test_missing_photograph_and_package(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_reading_imports_no_heavy_package() -> None:
     code = (
-        "import sys, evaluators.overlap, evaluators.bicubic; from evaluators.photographs import embedded; "
+        "import sys, evaluators.data.overlap, evaluators.bicubic; from evaluators.data.photographs import embedded; "
         "embedded('validation'); print(sorted({'torch', 'skimage', 'sklearn', 'scipy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
