@@ -25,9 +25,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.nn import functional
 
-from evaluators.bicubic import crop_to_multiple, downscale
 from evaluators.data.images import ImageError, read_image
 from evaluators.data.tensors import to_tensor
+from evaluators.degradations.bicubic import crop_to_multiple, downscale
 from evaluators.metrics import psnr
 from evaluators.restoration import quantise
 from evaluators.tasks import get_task

@@ -13,7 +13,7 @@ from evaluators.data.images import Image, ImageSet, read_pairs
 from evaluators.data.layouts import read_data
 from evaluators.data.pairs import Degrade, PairSet
 from evaluators.data.photographs import embedded
-from evaluators.degradations import to_8_bits
+from evaluators.degradations.corruptions import to_8_bits
 from evaluators.tasks import RestorationTask, Split
 from spaces.measurement import Measurement
 

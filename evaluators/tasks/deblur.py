@@ -1,6 +1,6 @@
 """Deblurring of camera shake: GoPro, REDS and other given pairs, or pictures blurred here.
 
-The blur and its sources are in ``evaluators.degradations``. Deviations: GoPro and REDS average the frames of a
+The blur and its sources are in ``evaluators.degradations.corruptions``. Deviations: GoPro and REDS average the frames of a
 video, where things move each on their own; ours moves the whole picture.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from evaluators.degradations import motion_blur, motion_kernels
+from evaluators.degradations.corruptions import motion_blur, motion_kernels
 from evaluators.synthetic import SyntheticTask
 from evaluators.tasks import register
 from spaces.task import DEBLUR
@@ -22,7 +22,7 @@ class Deblur(SyntheticTask):
     """Undo motion blur whose kernel isn't known.
 
     Args:
-        kernels: 2-D kernels of sum 1 to choose from (``evaluators.degradations.read_kernels``); without any, every
+        kernels: 2-D kernels of sum 1 to choose from (``evaluators.degradations.corruptions.read_kernels``); without any, every
             picture gets a random one.
         kernels_name: What the protocol calls them.
     """

@@ -2,14 +2,14 @@
 
 Scored as Rain13K's test sets are, on the luma first: Multi-Stage Progressive Image Restoration. S. W. Zamir,
 A. Arora, S. Khan, M. Hayat, F. S. Khan, M.-H. Yang, L. Shao, 2021. https://arxiv.org/abs/2102.02808.
-The streaks and their sources are in ``evaluators.degradations``. Deviations: the streaks are ours, not Rain100's.
+The streaks and their sources are in ``evaluators.degradations.corruptions``. Deviations: the streaks are ours, not Rain100's.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from evaluators.degradations import rain
+from evaluators.degradations.corruptions import rain
 from evaluators.synthetic import SyntheticTask
 from evaluators.tasks import register
 from spaces.task import DERAIN

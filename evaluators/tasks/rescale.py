@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluators.bicubic import crop_to_multiple, downscale, upscale
 from evaluators.data.images import ImageError, ImageSet
 from evaluators.data.layouts import read_data
 from evaluators.data.pairs import PairSet
 from evaluators.data.photographs import embedded
+from evaluators.degradations.bicubic import crop_to_multiple, downscale, upscale
 from evaluators.tasks import RestorationTask, Split, register
 from spaces.task import rescaling
 

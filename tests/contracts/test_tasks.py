@@ -16,7 +16,7 @@ import torch
 from evaluators.data.images import Image, ImageError, ImageSet
 from evaluators.data.overlap import check_disjoint
 from evaluators.data.pairs import PairSet, check_patch
-from evaluators.degradations import to_8_bits
+from evaluators.degradations.corruptions import to_8_bits
 from evaluators.metrics import measure
 from evaluators.recipe import Recipe, Stage
 from evaluators.restoration import restore

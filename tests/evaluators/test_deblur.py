@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from evaluators.data.images import Image, ImageSet
 from evaluators.data.photographs import embedded
-from evaluators.degradations import GAMMA, read_kernels
+from evaluators.degradations.corruptions import GAMMA, read_kernels
 from evaluators.tasks import get_task
 from evaluators.tasks.deblur import SIGMA, Deblur
 from evaluators.trial import baseline_score

@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from evaluators.bicubic import downscale
 from evaluators.data.images import ImageError, read_image
 from evaluators.data.photographs import embedded
 from evaluators.data.tensors import to_tensor
+from evaluators.degradations.bicubic import downscale
 from evaluators.downscaling import (
     Downscaled,
     Scalers,

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from skimage.metrics import peak_signal_noise_ratio
 
-from evaluators.bicubic import downscale, upscale
 from evaluators.data.images import Image, ImageSet, read_folder, read_pairs
+from evaluators.degradations.bicubic import downscale, upscale
 from evaluators.metrics import luma, measure, per_image, psnr, ssim, summarise
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"

@@ -8,8 +8,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from evaluators.bicubic import downscale, upscale
 from evaluators.data.images import ImageError
+from evaluators.degradations.bicubic import downscale, upscale
 from evaluators.metrics import psnr
 from evaluators.recipe import two_stages
 from evaluators.tasks import get_task

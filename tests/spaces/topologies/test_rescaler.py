@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from evaluators.bicubic import crop_to_multiple, downscale
 from evaluators.data.photographs import embedded
+from evaluators.degradations.bicubic import crop_to_multiple, downscale
 from spaces.architecture import Architecture, Block
 from spaces.baselines import baseline
 from spaces.budget import Budget, extreme

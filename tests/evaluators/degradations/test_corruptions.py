@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import io, ndimage
 
-from evaluators import degradations
 from evaluators.data.images import ImageError
 from evaluators.data.photographs import embedded
-from evaluators.degradations import (
+from evaluators.degradations import corruptions as degradations
+from evaluators.degradations.corruptions import (
     EXTENTS,
     GAMMA,
     SHOT,

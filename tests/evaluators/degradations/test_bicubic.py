@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from evaluators.bicubic import crop_to_multiple, downscale, upscale
 from evaluators.data.images import read_image
+from evaluators.degradations.bicubic import crop_to_multiple, downscale, upscale
 from tests.work import calls
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"

@@ -1,0 +1,1 @@
+"""Bicubic down-scaling and the corruptions that tasks apply to clean images."""
