@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from evaluators.hdr import GAMMA, MU
+from evaluators.hdr.coding import GAMMA, MU
 
 
 def charbonnier(output: Tensor, target: Tensor) -> Tensor:
@@ -26,7 +26,7 @@ def negative_psnr(output: Tensor, target: Tensor) -> Tensor:
 def mu_law(coded: Tensor) -> Tensor:
     """log(1 + 5000 x) / log(1 + 5000) of the light x that HDR images are coded from; below 0 of slope 1.
 
-    ``evaluators.hdr`` says how they are coded. PSNR-mu divides light by a level of the whole reference, which a
+    ``evaluators.hdr.coding`` says how they are coded. PSNR-mu divides light by a level of the whole reference, which a
     patch doesn't tell, and takes its tanh; here light is of ``full_scale``. Dividing by the medium exposure's white
     instead made no clear difference (-0.1 dB PSNR-mu and -0.4 dB linear: one small network, one seed, 1200 steps).
     """
@@ -35,7 +35,7 @@ def mu_law(coded: Tensor) -> Tensor:
 
 
 def mu_l1(output: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute error after the mu-law: for HDR images coded as ``evaluators.hdr`` says."""
+    """Mean absolute error after the mu-law: for HDR images coded as ``evaluators.hdr.coding`` says."""
     return functional.l1_loss(mu_law(output), mu_law(target))
 
 

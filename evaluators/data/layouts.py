@@ -1,7 +1,7 @@
 """The usual data sets by their folders and file names: which file is the input of which target.
 
 A layout is data: one more is one more entry of ``LAYOUTS``. HDR scenes, whose files have many forms, are found by
-``evaluators.hdr_files``.
+``evaluators.hdr.files``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """HDR from three exposures, by the protocol of NTIRE 2022.
 
-Inputs, targets and outputs are coded as ``evaluators.hdr`` says. The default data are made from photographs
-(``evaluators.exposures``); ``evaluators.hdr_files`` says which folders are read.
+Inputs, targets and outputs are coded as ``evaluators.hdr.coding`` says. The default data are made from photographs
+(``evaluators.hdr.exposures``); ``evaluators.hdr.files`` says which folders are read.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from evaluators import hdr
 from evaluators.data.images import ImageSet
 from evaluators.data.pairs import PairSet
 from evaluators.data.photographs import embedded
-from evaluators.exposures import expand, generator, simulate
-from evaluators.hdr_files import has_split, read_pairs
+from evaluators.hdr import coding as hdr
+from evaluators.hdr.exposures import expand, generator, simulate
+from evaluators.hdr.files import has_split, read_pairs
 from evaluators.tasks import RestorationTask, Split, register
 from spaces.measurement import Measurement
 from spaces.task import HDR

@@ -32,9 +32,9 @@ from evaluators.data.images import (
     read_image,
 )
 from evaluators.data.pairs import PairSet
-from evaluators.exposures import EVS, exposed, simulate
-from evaluators.hdr import CHANNELS, FRAMES, GAMMA, full_scale, medium, stack, to_coded, to_light
-from evaluators.radiance import decode_radiance
+from evaluators.hdr.coding import CHANNELS, FRAMES, GAMMA, full_scale, medium, stack, to_coded, to_light
+from evaluators.hdr.exposures import EVS, exposed, simulate
+from evaluators.hdr.radiance import decode_radiance
 
 LIGHT_SUFFIXES = (".exr", ".hdr", ".npy")
 _NUMBERS = ("exposures", "alignratio")
@@ -55,7 +55,7 @@ Read = Callable[[], tuple[Image, Image]]
 def read_pairs(
     targets: Path, inputs: Path | None, *, minimum: int, skip_bad: bool, split: str = "train"
 ) -> PairSet:
-    """Inputs (H, W, 18) and targets (H, W, 3), coded as ``evaluators.hdr`` says.
+    """Inputs (H, W, 18) and targets (H, W, 3), coded as ``evaluators.hdr.coding`` says.
 
     Args:
         minimum: Smallest height and width.

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from evaluators.data.images import Image, content_digest
-from evaluators.exposures import EVS, MADE_BY, expand, exposed, generator, simulate
-from evaluators.hdr import full_scale, medium, to_coded, to_light
+from evaluators.hdr.coding import full_scale, medium, to_coded, to_light
+from evaluators.hdr.exposures import EVS, MADE_BY, expand, exposed, generator, simulate
 from evaluators.tasks import get_task
 from tests.evaluators.small import photograph
 

@@ -14,8 +14,8 @@ import pytest
 
 from evaluators.data.images import ImageError
 from evaluators.data.pairs import PairSet
-from evaluators.hdr import to_coded, to_light
-from evaluators.hdr_files import read_deep_png, read_light, read_pairs
+from evaluators.hdr.coding import to_coded, to_light
+from evaluators.hdr.files import read_deep_png, read_light, read_pairs
 
 EVS = (-2, 0, 2)
 SIDE = 20

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluators.radiance import decode_radiance
+from evaluators.hdr.radiance import decode_radiance
 
 HEADER = b"#?RADIANCE\n# made by hand\nFORMAT=32-bit_rle_rgbe\n\n"
 WIDTH = 9

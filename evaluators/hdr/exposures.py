@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from evaluators.data.images import Image
-from evaluators.hdr import GAMMA, full_scale, stack, to_coded
+from evaluators.hdr.coding import GAMMA, full_scale, stack, to_coded
 
 EVS = (-2.0, 0.0, 2.0)
 KNEE = 0.8  # of the medium exposure's white: what is brighter in a photograph is expanded

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from evaluators import hdr
+from evaluators.hdr import coding as hdr
 from evaluators.losses import mu_l1, mu_law
 
 EVS = (-3.0, -1.0, 1.0)

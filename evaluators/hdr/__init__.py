@@ -1,0 +1,1 @@
+"""High dynamic range: coding and metrics, simulated exposures, files."""
