@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from evaluators.degradations.corruptions import motion_blur, motion_kernels
-from evaluators.synthetic import SyntheticTask
 from evaluators.tasks import register
+from evaluators.tasks.synthetic import SyntheticTask
 from spaces.task import DEBLUR
 
 SIGMA = 2.0  # of the noise after the blur, of 255

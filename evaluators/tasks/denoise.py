@@ -13,8 +13,8 @@ from dataclasses import replace
 import numpy as np
 
 from evaluators.degradations.corruptions import READ, SHOT, gaussian_noise, noise_levels, signal_noise
-from evaluators.synthetic import SyntheticTask
 from evaluators.tasks import register
+from evaluators.tasks.synthetic import SyntheticTask
 from spaces.task import DENOISE, DENOISE_SIGNAL
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from evaluators.degradations.corruptions import rain
-from evaluators.synthetic import SyntheticTask
 from evaluators.tasks import register
+from evaluators.tasks.synthetic import SyntheticTask
 from spaces.task import DERAIN
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from evaluators.data.images import Image, ImageError, ImageSet
 from evaluators.data.photographs import embedded
-from evaluators.synthetic import SyntheticTask
 from evaluators.tasks import get_task
 from evaluators.tasks.denoise import Denoise
+from evaluators.tasks.synthetic import SyntheticTask
 from evaluators.trial import baseline_score, score
 from search.setup import hold_out
 from spaces.architecture import Block
