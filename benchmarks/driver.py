@@ -37,8 +37,8 @@ from rich.table import Table
 
 import search.engine
 import search.execution
-from evaluators.recipe import two_stages
 from evaluators.tasks import get_task
+from evaluators.training.recipe import two_stages
 from evaluators.trial import Advanced, Finished, Job, RungReached, TrialData
 from results.schema import Trial
 from results.store import Store

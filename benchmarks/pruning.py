@@ -27,12 +27,12 @@ from safetensors.torch import load, save
 
 from evaluators.data.images import ImageSet
 from evaluators.data.pairs import PairSet
-from evaluators.distillation import Teacher
 from evaluators.importance import CRITERIA
 from evaluators.pruning import prune
-from evaluators.recipe import Recipe, Stage
 from evaluators.tasks import get_task
-from evaluators.training import Training
+from evaluators.training.distillation import Teacher
+from evaluators.training.loop import Training
+from evaluators.training.recipe import Recipe, Stage
 from evaluators.trial import score
 from spaces.architecture import Architecture
 from spaces.baselines import published

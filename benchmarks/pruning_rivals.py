@@ -48,10 +48,10 @@ from evaluators.data.images import ImageSet, read_folder
 from evaluators.data.pairs import PairSet, PatchSource
 from evaluators.data.tensors import to_tensor
 from evaluators.pruning import prune
-from evaluators.recipe import Recipe, Stage
 from evaluators.tasks import get_task
 from evaluators.tasks.super_resolution import SuperResolution
-from evaluators.training import Training
+from evaluators.training.loop import Training
+from evaluators.training.recipe import Recipe, Stage
 from evaluators.trial import score
 from spaces.architecture import Architecture, Block
 from spaces.baselines import published

@@ -1,6 +1,6 @@
 """Training steps a second of our loop beside a plain PyTorch loop, and where the rest of a trial's time goes.
 
-Ours is `evaluators.training.Training`. The plain loop is written as BasicSR's: torch.optim.Adam, zero_grad, forward,
+Ours is `evaluators.training.loop.Training`. The plain loop is written as BasicSR's: torch.optim.Adam, zero_grad, forward,
 backward, step, then an average of the weights by a Python loop over the parameters. Both train copies of one
 network on the same patches (batch 16, LR patch 24, L1, float32), one thread, in turns of a few steps: ours, plain,
 ours, plain ... Each pair of turns gives a ratio of times; the table has the median of the ratios and in brackets a 95 %
@@ -32,9 +32,9 @@ from torch.nn import functional
 
 from evaluators.data.pairs import PatchSource
 from evaluators.data.tensors import to_tensor
-from evaluators.recipe import Recipe, Stage, two_stages
 from evaluators.tasks import get_task
-from evaluators.training import Training
+from evaluators.training.loop import Training
+from evaluators.training.recipe import Recipe, Stage, two_stages
 from evaluators.trial import score
 from spaces.architecture import Architecture, Block
 from spaces.baselines import baseline

@@ -1,6 +1,6 @@
 """Training steps a second: one worker with two threads against two workers with one thread each.
 
-Real trainings (`evaluators.training.Training`) of RFDB chains of 4 blocks on the embedded photographs, batch
+Real trainings (`evaluators.training.loop.Training`) of RFDB chains of 4 blocks on the embedded photographs, batch
 16, LR patch 24. The workers are processes that warm up, wait for each other, then count steps for a fixed
 time; a layout's number is the sum of its workers'. Layouts take turns within a round, so that a disturbance
 meets all of them.
@@ -24,9 +24,9 @@ from report import Report, parser
 from rich.table import Table
 
 from evaluators.data.pairs import PatchSource
-from evaluators.recipe import Precision, Recipe, two_stages
 from evaluators.tasks import get_task
-from evaluators.training import Training, training_dtype
+from evaluators.training.loop import Training, training_dtype
+from evaluators.training.recipe import Precision, Recipe, two_stages
 from spaces.architecture import Block
 from spaces.build import build
 from spaces.topologies.chain import Chain

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from evaluators.channels import Channels
 from evaluators.data.tensors import to_tensor
-from evaluators.losses import total_loss
+from evaluators.training.losses import total_loss
 from spaces.parts import Network
 from spaces.registry import UnknownNameError
 
@@ -57,7 +57,7 @@ def importance(
 
     Args:
         batches: (N, h, w, C) inputs and targets, for criteria that need data.
-        loss: Of these, by its name in ``evaluators.losses``.
+        loss: Of these, by its name in ``evaluators.training.losses``.
 
     Raises:
         UnknownNameError: for an unknown criterion.

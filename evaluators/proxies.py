@@ -25,7 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from evaluators.data.pairs import PatchSource
 from evaluators.data.tensors import to_tensor
-from evaluators.losses import total_loss
+from evaluators.training.losses import total_loss
 from spaces.architecture import Architecture
 from spaces.build import build, size_requirements
 from spaces.measurement import Measurement

@@ -23,10 +23,10 @@ from torch import Tensor
 
 from evaluators.data.pairs import PatchSource
 from evaluators.data.tensors import to_tensor
-from evaluators.losses import total_loss
-from evaluators.recipe import Recipe, Stage
 from evaluators.supernet import Supernet
-from evaluators.training import Training
+from evaluators.training.loop import Training
+from evaluators.training.losses import total_loss
+from evaluators.training.recipe import Recipe, Stage
 from spaces.architecture import Architecture, Leaf
 
 EXTREMES = ("depth", "width")

@@ -14,11 +14,11 @@ import torch
 
 from evaluators.data.images import ImageSet
 from evaluators.data.pairs import PairSet
-from evaluators.recipe import Recipe
 from evaluators.restoration import restore
 from evaluators.runtime import peak_memory
 from evaluators.tasks import RestorationTask, get_task
-from evaluators.training import Training
+from evaluators.training.loop import Training
+from evaluators.training.recipe import Recipe
 from evaluators.trial import Event, Job, TrialData, evaluate
 from spaces.architecture import Architecture
 from spaces.build import build

@@ -14,12 +14,12 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
 from evaluators.data.pairs import PairSet
-from evaluators.distillation import TeacherSpec, load_bytes
-from evaluators.inheritance import inherit
-from evaluators.recipe import Recipe
 from evaluators.restoration import restore
 from evaluators.tasks import get_task
-from evaluators.training import Training, TrainingDivergedError
+from evaluators.training.distillation import TeacherSpec, load_bytes
+from evaluators.training.inheritance import inherit
+from evaluators.training.loop import Training, TrainingDivergedError
+from evaluators.training.recipe import Recipe
 from spaces.architecture import Architecture
 from spaces.build import build
 from spaces.measurement import Measurement

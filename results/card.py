@@ -223,7 +223,7 @@ def steps_behind(study: Study, trial: Trial) -> int:
 
 
 def _said(stage: Mapping[str, Any]) -> str:
-    """A recipe's stage; what isn't said has the default that ``evaluators.recipe`` states."""
+    """A recipe's stage; what isn't said has the default that ``evaluators.training.recipe`` states."""
     rest = ", ".join(f"{key} {stage[key]}" for key in stage if key != "steps")
     return f"{stage['steps']} steps with {rest}"
 

@@ -20,8 +20,8 @@ from pydantic import (
     model_validator,
 )
 
-from evaluators.recipe import Loss
 from evaluators.tasks import get_task
+from evaluators.training.recipe import Loss
 from results.durations import seconds
 from spaces.baselines import published
 from spaces.catalog import list_names

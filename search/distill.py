@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from rich.console import Console
 
-from evaluators.recipe import Loss, Recipe
+from evaluators.training.recipe import Loss, Recipe
 from search.config import ConfigError
 from search.prune import report
 from search.stages import InterruptedStage, Order, Stages, recipe_of

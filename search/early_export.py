@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from evaluators.training import averaged_weights
+from evaluators.training.loop import averaged_weights
 from results.export import Exported, Format, check_output
 from results.handover import export_with_card
 from results.overview import NoResultError, Overview, overview, steps_of

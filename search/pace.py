@@ -20,7 +20,7 @@ from spaces.cost import Cost
 LEAST_SPREAD = 0.1  # what is believed of the fit at best
 MOST_SPREAD = 0.5
 LAGS = 8  # jobs whose lag is averaged
-REPORT_STEPS = 20  # a training says where it stands this often (``evaluators.training.Training.run``)
+REPORT_STEPS = 20  # a training says where it stands this often (``evaluators.training.loop.Training.run``)
 LEAST_RATIO, MOST_RATIO = 1e-3, 1e3  # of measured and expected time, so that nothing overflows
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from evaluators.importance import CRITERIA
-from evaluators.recipe import Recipe, Stage
+from evaluators.training.recipe import Recipe, Stage
 from results.schema import Trial
 from results.store import Store
 from search.config import ConfigError, SearchConfig, resolve

@@ -17,10 +17,10 @@ from threadpoolctl import threadpool_limits
 from evaluators.data.images import ImageSet
 from evaluators.data.overlap import check_disjoint
 from evaluators.data.pairs import PairSet, check_patch
-from evaluators.recipe import Recipe, two_stages
 from evaluators.supernet_file import TrainedSupernet
 from evaluators.tasks import RestorationTask, Split, get_task
-from evaluators.training import training_dtype
+from evaluators.training.loop import training_dtype
+from evaluators.training.recipe import Recipe, two_stages
 from evaluators.trial import Job, TrialData, baseline_score, weights_of
 from results.schema import Trial
 from search.config import ConfigError, DataSection, SearchConfig

@@ -20,9 +20,9 @@ import numpy as np
 from evaluators.data.pairs import check_patch
 from evaluators.importance import CRITERIA
 from evaluators.pruning import PrunedNetwork, prune, remove_zero, smallest
-from evaluators.recipe import Recipe, load_recipe
 from evaluators.runtime import RuntimeMeasurementError
 from evaluators.tasks import get_task
+from evaluators.training.recipe import Recipe, load_recipe
 from evaluators.trial import Job, score, weights_of
 from results.artifacts import weights_path
 from results.overview import GIGA, cost_key, find_trial, value

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from random import Random
 from statistics import fmean, harmonic_mean, median
 
-from evaluators.recipe import Recipe
 from evaluators.timing import NetworkTime, Timed, TimingJob
+from evaluators.training.recipe import Recipe
 from search.pace import Clock, Pace, Sample, fit
 from search.pool import Ended, Lost, Pool, Raised
 from search.ray_workers import ClusterError

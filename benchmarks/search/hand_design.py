@@ -299,7 +299,7 @@ def _start(folder: Path, source: Path) -> None:
 
 def _run(architecture: str, seed: int) -> dict[str, Any]:
     """Train one network: a line of the file."""
-    from evaluators.distillation import load_bytes
+    from evaluators.training.distillation import load_bytes
     from evaluators.trial import Failed, Finished, Job, evaluate, score
     from spaces.build import build
 

@@ -1,4 +1,4 @@
-"""What a child gains by starting from its parent's tensors (``evaluators.inheritance``).
+"""What a child gains by starting from its parent's tensors (``evaluators.training.inheritance``).
 
 Pairs of the tabular benchmark's space that differ in one decision. The parent is trained, then the child twice with the
 same seed, batches and recipe: from random tensors, and from its parent's. Scored on some of the table's validation
@@ -80,7 +80,7 @@ def main() -> int:
     import torch
     from safetensors.torch import load, save
 
-    from evaluators.inheritance import inherit
+    from evaluators.training.inheritance import inherit
 
     rungs = [args.steps // n for n in (16, 8, 4, 2, 1)]
     print(f"{'Y PSNR in dB after steps':34}" + "".join(f"{rung:>8}" for rung in rungs))

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from rich.table import Table
 
-from evaluators.recipe import two_stages
 from evaluators.tasks import get_task
 from evaluators.timing import TimingJob, time_networks
+from evaluators.training.recipe import two_stages
 from evaluators.trial import TrialData
 from search.pace import Sample, fit
 from search.timing import sample_costs, to_time

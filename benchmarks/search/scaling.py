@@ -24,8 +24,8 @@ import ray
 import torch
 from rich.table import Table
 
-from evaluators.recipe import two_stages
 from evaluators.tasks import get_task
+from evaluators.training.recipe import two_stages
 from evaluators.trial import Finished, Job, RungReached
 from results.schema import Trial
 from results.store import Store

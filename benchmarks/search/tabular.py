@@ -42,7 +42,7 @@ sys.path.append(str(Path(__file__).parents[1]))  # report.py, which all benchmar
 
 if TYPE_CHECKING:
     from evaluators.data.pairs import PairSet
-    from evaluators.recipe import Recipe
+    from evaluators.training.recipe import Recipe
     from search.setup import Bench
     from spaces.space import Space
 
@@ -195,7 +195,7 @@ def few_images(bench: Bench) -> PairSet:
 
 def recipe_of(bench: Bench, steps: int) -> Recipe:
     """The usual training of so many steps, with the bench's batches and precision."""
-    from evaluators.recipe import two_stages
+    from evaluators.training.recipe import two_stages
 
     settings = bench.config.training
     recipe = two_stages(steps, batch=settings.batch, patch=settings.patch)

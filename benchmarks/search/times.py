@@ -44,7 +44,7 @@ sys.path += [str(ROOT), str(Path(__file__).parents[1])]
 
 from report import Report, parser  # what all benchmarks share
 
-from evaluators.recipe import two_stages
+from evaluators.training.recipe import two_stages
 from evaluators.trial import Advanced, Failed, Finished, Job, Paused, RungReached
 from results.schema import Trial
 from results.store import Store

@@ -17,8 +17,8 @@ from evaluators.data.images import viewable
 from evaluators.data.layouts import find_files
 from evaluators.data.pairs import Degrade, PairSet, PatchSource
 from evaluators.metrics import per_image, summarise
-from evaluators.recipe import Loss
 from evaluators.restoration import quantise
+from evaluators.training.recipe import Loss
 from spaces.measurement import Measurement
 from spaces.registry import Catalogue
 from spaces.task import Task

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from evaluators.data.pairs import PairSet, PatchSource
 from evaluators.data.tensors import to_tensor
-from evaluators.losses import total_loss
 from evaluators.tasks import RestorationTask
+from evaluators.training.losses import total_loss
 from spaces.architecture import Architecture, Leaf
 from spaces.build import build
 from spaces.space import Genotype, Space

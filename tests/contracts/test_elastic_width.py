@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from evaluators.inheritance import inherit
 from evaluators.supernet import Supernet
+from evaluators.training.inheritance import inherit
 from spaces.architecture import Block
 from spaces.blocks import BLOCKS
 from spaces.build import build

@@ -18,10 +18,10 @@ from evaluators.data.overlap import check_disjoint
 from evaluators.data.pairs import PairSet, check_patch
 from evaluators.degradations.corruptions import to_8_bits
 from evaluators.metrics import measure
-from evaluators.recipe import Recipe, Stage
 from evaluators.restoration import restore
 from evaluators.tasks import RestorationTask, Split, get_task, register, task_names
-from evaluators.training import Training
+from evaluators.training.loop import Training
+from evaluators.training.recipe import Recipe, Stage
 from evaluators.trial import baseline_score, score
 from spaces.architecture import Architecture
 from spaces.build import build, cost

@@ -9,9 +9,9 @@ import torch
 from evaluators.data.images import Image, ImageSet
 from evaluators.data.pairs import PairSet, PatchSource
 from evaluators.data.photographs import embedded
-from evaluators.recipe import Precision, Recipe, Stage
 from evaluators.tasks import RestorationTask, get_task
 from evaluators.tasks.super_resolution import SuperResolution
+from evaluators.training.recipe import Precision, Recipe, Stage
 from spaces.architecture import Block
 from spaces.build import build
 from spaces.parts import Network

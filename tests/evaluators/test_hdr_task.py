@@ -10,9 +10,9 @@ import torch
 
 from evaluators.data.images import ImageSet
 from evaluators.data.pairs import PairSet
-from evaluators.recipe import two_stages
 from evaluators.tasks import get_task
-from evaluators.training import Training
+from evaluators.training.loop import Training
+from evaluators.training.recipe import two_stages
 from evaluators.trial import baseline_score, score
 from spaces.architecture import Block
 from spaces.build import build

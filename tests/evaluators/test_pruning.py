@@ -12,9 +12,9 @@ from torch import nn
 
 from evaluators.channels import Channels
 from evaluators.pruning import PrunedNetwork, prune, remove_zero, smallest
-from evaluators.recipe import Recipe, Stage
 from evaluators.tasks import get_task
-from evaluators.training import Training
+from evaluators.training.loop import Training
+from evaluators.training.recipe import Recipe, Stage
 from evaluators.trial import score
 from spaces.architecture import Architecture, Block
 from spaces.baselines import published

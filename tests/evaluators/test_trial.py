@@ -14,9 +14,9 @@ from safetensors.torch import load as load_safetensors
 
 from evaluators.data.images import Image, ImageSet
 from evaluators.data.pairs import PairSet
-from evaluators.distillation import TeacherSpec
-from evaluators.recipe import Precision, Recipe, Stage
 from evaluators.tasks import get_task
+from evaluators.training.distillation import TeacherSpec
+from evaluators.training.recipe import Precision, Recipe, Stage
 from evaluators.trial import (
     Advanced,
     Event,
@@ -178,7 +178,7 @@ def test_divergence_in_the_very_last_step_gets_no_score() -> None:
 
 OUT_OF_MEMORY = """
 import json, resource
-from evaluators.recipe import Recipe, Stage
+from evaluators.training.recipe import Recipe, Stage
 from evaluators.trial import Failed, Job, TrialData, evaluate
 from tests.evaluators.small import TASK, TINY, pairs
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from evaluators.recipe import two_stages
+from evaluators.training.recipe import two_stages
 from evaluators.trial import Finished, Job, Paused, RungReached, evaluate
 from results.schema import Study, Trial
 from results.store import Store

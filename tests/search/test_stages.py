@@ -13,8 +13,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from evaluators.recipe import Recipe
-from evaluators.recipe import Stage as TrainingStage
+from evaluators.training.recipe import Recipe
+from evaluators.training.recipe import Stage as TrainingStage
 from evaluators.trial import Failed, RungReached, evaluate, score, weights_of
 from results.card import stage_text
 from results.overview import overview

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from evaluators.recipe import two_stages
 from evaluators.tasks import get_task
 from evaluators.timing import NetworkTime, Timed, TimingJob, time_networks
+from evaluators.training.recipe import two_stages
 from evaluators.trial import TrialData
 from search.config import ConfigError, chooses_steps, resolve
 from search.planning import Ladder, Plan, duration, whole_s

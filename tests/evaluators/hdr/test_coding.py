@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from evaluators.hdr import coding as hdr
-from evaluators.losses import mu_l1, mu_law
+from evaluators.training.losses import mu_l1, mu_law
 
 EVS = (-3.0, -1.0, 1.0)
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from evaluators.channels import Channels
-from evaluators.correspondence import NONE, Piece, completed, sources
 from evaluators.supernet import Supernet
+from evaluators.training.correspondence import NONE, Piece, completed, sources
 from spaces.architecture import Block
 from spaces.build import parts
 from spaces.space import chain_space

@@ -1,6 +1,6 @@
 """How a network is trained, as data: stages that a TOML file can hold.
 
-The built-in recipes are the files of ``evaluators/recipes``; each says what of it is published. A file has one
+The built-in recipes are the files of ``evaluators/training/recipes``; each says what of it is published. A file has one
 ``[[stage]]`` table per ``Stage`` with its attributes as keys, and may set ``ema`` and ``precision`` above them.
 """
 
@@ -30,14 +30,14 @@ class Stage:
 
     Attributes:
         steps: Optimiser steps.
-        loss: A name of ``evaluators.losses``: ``l1`` (mean absolute error), ``l2`` (mean squared error), ...
+        loss: A name of ``evaluators.training.losses``: ``l1`` (mean absolute error), ``l2`` (mean squared error), ...
         learning_rate: At the start of the stage.
         batch: Patches a step.
         patch: Side of the input patch in pixels; the target's is scale times as large.
         schedule: ``cosine`` falls to 1/100 of the learning rate along a half cosine, ``cosine:R`` to the rate R;
             ``constant`` stays; ``halve:N`` is halved every N steps.
         distil: lambda, from 0 to 1, in lambda * loss(output, teacher's) + (1 - lambda) * loss(output, target).
-        features: Weight of feature matching with the teacher (``evaluators.distillation``), from 0.
+        features: Weight of feature matching with the teacher (``evaluators.training.distillation``), from 0.
         sparsity: Weight of the group lasso on the network's channels (``evaluators.channels``), from 0.
         form: In which form convolutions train (``spaces.layers.convolutions.convert``): ``plain``, ``acb`` or ``basis:N``.
             Empty keeps that of the stage before, which at first is the architecture's own.

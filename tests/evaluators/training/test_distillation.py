@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from evaluators import distillation
 from evaluators.data.pairs import PatchSource
 from evaluators.data.tensors import to_tensor
-from evaluators.distillation import (
+from evaluators.tasks import get_task, task_names
+from evaluators.training import distillation
+from evaluators.training.distillation import (
     FeatureMatching,
     KeptOutputs,
     Lessons,
@@ -20,7 +21,6 @@ from evaluators.distillation import (
     load_bytes,
     watch,
 )
-from evaluators.tasks import get_task, task_names
 from evaluators.trial import weights_of
 from spaces.architecture import Architecture, Block
 from spaces.build import build

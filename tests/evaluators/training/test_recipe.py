@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluators.losses import LOSSES
-from evaluators.recipe import BUILT_IN, Loss, Recipe, Stage, load_recipe, recipe_names, two_stages
 from evaluators.tasks import get_task, task_names
+from evaluators.training.losses import LOSSES
+from evaluators.training.recipe import BUILT_IN, Loss, Recipe, Stage, load_recipe, recipe_names, two_stages
 
 
 @settings(deadline=None)
@@ -246,6 +246,6 @@ def test_every_loss_of_a_recipe_exists() -> None:
 
 
 def test_recipes_are_read_without_torch() -> None:
-    read = "from evaluators.recipe import load_recipe; load_recipe('distil')"
+    read = "from evaluators.training.recipe import load_recipe; load_recipe('distil')"
     code = f"import sys; {read}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from evaluators.data.pairs import PatchSource
 from evaluators.data.tensors import to_tensor
-from evaluators.distillation import FeatureMatching, Lessons, Teacher, watch
-from evaluators.losses import total_loss
-from evaluators.recipe import Precision, Recipe, Stage
+from evaluators.training.distillation import FeatureMatching, Lessons, Teacher, watch
+from evaluators.training.losses import total_loss
+from evaluators.training.recipe import Precision, Recipe, Stage
 from spaces.layers.convolutions import convert, forms
 from spaces.parts import Network
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from evaluators.distillation import load_bytes
-from evaluators.inheritance import inherit
+from evaluators.training.distillation import load_bytes
+from evaluators.training.inheritance import inherit
 from evaluators.trial import Job, TrialData, evaluate, score, weights_of
 from spaces.architecture import Block
 from spaces.build import build

@@ -14,10 +14,10 @@ from torch.nn import functional
 from evaluators.channels import Channels
 from evaluators.data.pairs import PatchSource
 from evaluators.data.tensors import to_tensor
-from evaluators.distillation import Teacher, TeacherSpec, load_bytes
-from evaluators.losses import total_loss
-from evaluators.recipe import Precision, Recipe, Stage
-from evaluators.training import Training, TrainingDivergedError, training_dtype
+from evaluators.training.distillation import Teacher, TeacherSpec, load_bytes
+from evaluators.training.loop import Training, TrainingDivergedError, training_dtype
+from evaluators.training.losses import total_loss
+from evaluators.training.recipe import Precision, Recipe, Stage
 from evaluators.trial import score, weights_of
 from spaces.architecture import Block
 from spaces.layers.convolutions import AsymmetricConvolution, KernelBasisConvolution, forms

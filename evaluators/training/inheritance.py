@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from evaluators.correspondence import NONE, Sources, pieces, sources
+from evaluators.training.correspondence import NONE, Sources, pieces, sources
 from spaces.architecture import Architecture
 from spaces.build import build
 from spaces.parts import size_requirements
