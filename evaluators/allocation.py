@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluators.channels import Channels, Group
+from evaluators.channels.groups import Channels, Group
 
 CLOSE = 0.005  # of the target: how far below it the cost may end
 # An exchange: so many groups change, of the first so many, by so many steps each way.

@@ -1,6 +1,6 @@
 """How much each channel of a network matters: a score per channel, the least to go first.
 
-A channel's slices are those of every layer that it passes through (``evaluators.channels``), as in "DepGraph: Towards
+A channel's slices are those of every layer that it passes through (``evaluators.channels.groups``), as in "DepGraph: Towards
 Any Structural Pruning", Fang et al., CVPR 2023, https://arxiv.org/abs/2301.12900; biases and norms don't count.
 
 - ``l1``: sum of absolute weights: "Pruning Filters for Efficient ConvNets", Li et al., ICLR 2017,
@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evaluators.channels import Channels
+from evaluators.channels.groups import Channels
 from evaluators.data.tensors import to_tensor
 from evaluators.training.losses import total_loss
 from spaces.parts import Network

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from evaluators.allocation import CLOSE, allocate, sizes
-from evaluators.channels import Channels
+from evaluators.channels.groups import Channels
 from evaluators.importance import CRITERIA as CRITERIA
 from evaluators.importance import Batches, importance
 from spaces.architecture import Architecture
@@ -30,7 +30,7 @@ GIGA = 1e9
 
 
 class PruningError(RuntimeError):
-    """A pruned network that isn't what the masked one is: a fault of a rule in ``evaluators.channel_flow``."""
+    """A pruned network that isn't what the masked one is: a fault of a rule in ``evaluators.channels.flow``."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 Two channels correspond where they touch the same tensors in the same way and have the same rank among those that do. So
 a narrow block has the *first* channels of a wide one in each of its roles: of an IMDB's first convolution the first
 distilled and the first remaining ones, of a fused concatenation the first of each map. The roles are read off the
-operations that run (``evaluators.channel_flow``), and no block has code for it. The part's own input and output
+operations that run (``evaluators.channels.flow``), and no block has code for it. The part's own input and output
 channels correspond by their index, whatever the part: that is what lets parts of different kinds follow each other.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from evaluators.channels import Channels
+from evaluators.channels.groups import Channels
 from spaces.architecture import Architecture
 from spaces.build import parts
 from spaces.parts import Network, Part

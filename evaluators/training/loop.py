@@ -27,7 +27,7 @@ from spaces.layers.convolutions import convert, forms
 from spaces.parts import Network
 
 if TYPE_CHECKING:
-    from evaluators.channels import Channels
+    from evaluators.channels.groups import Channels
 
 
 class TrainingDivergedError(RuntimeError):
@@ -191,7 +191,7 @@ class Training:
     def _shrink(self, amount: float) -> None:
         """The group lasso's proximal step: channels' norms fall by ``amount``, at most to 0."""
         if self._channels is None:
-            from evaluators.channels import Channels
+            from evaluators.channels.groups import Channels
 
             self._channels = Channels.trace(self.network, self._patches.inputs[0].shape[2])
         self._channels.soft_threshold(amount)

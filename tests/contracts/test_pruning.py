@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from evaluators.channels import Channels
+from evaluators.channels.groups import Channels
 from evaluators.pruning import prune
 from evaluators.tasks import get_task, task_names
 from spaces.architecture import Architecture, Block

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluators.allocation import CLOSE, allocate
-from evaluators.channels import Channels, Group
+from evaluators.channels.groups import Channels, Group
 from spaces.architecture import Block
 from spaces.build import build
 from spaces.task import super_resolution

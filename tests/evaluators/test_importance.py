@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from evaluators.channels import Channels, Group
+from evaluators.channels.groups import Channels, Group
 from evaluators.importance import CRITERIA, importance
 from spaces.architecture import Block
 from spaces.build import build

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load, save
 from torch import nn
 
-from evaluators.channels import Channels
+from evaluators.channels.groups import Channels
 from evaluators.pruning import PrunedNetwork, prune, remove_zero, smallest
 from evaluators.tasks import get_task
 from evaluators.training.loop import Training

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from evaluators.channels import Channels
+from evaluators.channels.groups import Channels
 from evaluators.supernet import Supernet
 from evaluators.training.correspondence import NONE, Piece, completed, sources
 from spaces.architecture import Block

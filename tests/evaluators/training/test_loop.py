@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from evaluators.channels import Channels
+from evaluators.channels.groups import Channels
 from evaluators.data.pairs import PatchSource
 from evaluators.data.tensors import to_tensor
 from evaluators.training.distillation import Teacher, TeacherSpec, load_bytes

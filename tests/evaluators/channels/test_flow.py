@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evaluators.channels import Channels
+from evaluators.channels.groups import Channels
 from spaces.parts import Network
 from spaces.topologies.pruned_network import shrink
 

@@ -22,7 +22,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 
-from evaluators.channel_flow import FIXED, ChannelFlow, Term, charge_activations
+from evaluators.channels.flow import FIXED, ChannelFlow, Term, charge_activations
 from spaces.cost import Convention
 from spaces.layers.weight_norm import WeightNormConv2d
 from spaces.parts import Network
