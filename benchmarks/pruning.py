@@ -27,8 +27,8 @@ from safetensors.torch import load, save
 
 from evaluators.data.images import ImageSet
 from evaluators.data.pairs import PairSet
-from evaluators.importance import CRITERIA
-from evaluators.pruning import prune
+from evaluators.pruning.importance import CRITERIA
+from evaluators.pruning.prune import prune
 from evaluators.tasks import get_task
 from evaluators.training.distillation import Teacher
 from evaluators.training.loop import Training

@@ -47,7 +47,7 @@ from torch.nn import functional
 from evaluators.data.images import ImageSet, read_folder
 from evaluators.data.pairs import PairSet, PatchSource
 from evaluators.data.tensors import to_tensor
-from evaluators.pruning import prune
+from evaluators.pruning.prune import prune
 from evaluators.tasks import get_task
 from evaluators.tasks.super_resolution import SuperResolution
 from evaluators.training.loop import Training

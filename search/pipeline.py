@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from evaluators.importance import CRITERIA
+from evaluators.pruning.importance import CRITERIA
 from evaluators.training.recipe import Recipe
 from results.front import Point, front_of
 from results.overview import Overview, cost_key, floor_of, limits_of, objectives_of, overview

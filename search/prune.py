@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from evaluators.importance import CRITERIA
+from evaluators.pruning.importance import CRITERIA
 from evaluators.training.recipe import Recipe, Stage
 from results.schema import Trial
 from results.store import Store

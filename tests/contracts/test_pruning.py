@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from evaluators.channels.groups import Channels
-from evaluators.pruning import prune
+from evaluators.pruning.prune import prune
 from evaluators.tasks import get_task, task_names
 from spaces.architecture import Architecture, Block
 from spaces.baselines import published

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from evaluators.pruning import prune
+from evaluators.pruning.prune import prune
 from results.export import MAX_ERROR, export, load_network
 from spaces.architecture import Block
 from spaces.build import build, cost

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evaluators.allocation import CLOSE, allocate, sizes
 from evaluators.channels.groups import Channels
-from evaluators.importance import CRITERIA as CRITERIA
-from evaluators.importance import Batches, importance
+from evaluators.pruning.allocation import CLOSE, allocate, sizes
+from evaluators.pruning.importance import CRITERIA as CRITERIA
+from evaluators.pruning.importance import Batches, importance
 from spaces.architecture import Architecture
 from spaces.build import build
 from spaces.cost import Convention
@@ -69,7 +69,7 @@ def prune(
     Args:
         architecture: The network's; may be pruned already.
         target: Operations at the task's cost input, as the convention counts.
-        criterion: A name of ``evaluators.importance.CRITERIA``.
+        criterion: A name of ``evaluators.pruning.importance.CRITERIA``.
         round_to: Layers keep multiples of this many channels, where they have as many.
         batches, loss: For criteria that need data.
 

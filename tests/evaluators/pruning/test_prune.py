@@ -11,7 +11,7 @@ from safetensors.torch import load, save
 from torch import nn
 
 from evaluators.channels.groups import Channels
-from evaluators.pruning import PrunedNetwork, prune, remove_zero, smallest
+from evaluators.pruning.prune import PrunedNetwork, prune, remove_zero, smallest
 from evaluators.tasks import get_task
 from evaluators.training.loop import Training
 from evaluators.training.recipe import Recipe, Stage

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from evaluators.channels.groups import Channels, Group
-from evaluators.importance import CRITERIA, importance
+from evaluators.pruning.importance import CRITERIA, importance
 from spaces.architecture import Block
 from spaces.build import build
 from spaces.parts import Network

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluators.allocation import CLOSE, allocate
 from evaluators.channels.groups import Channels, Group
+from evaluators.pruning.allocation import CLOSE, allocate
 from spaces.architecture import Block
 from spaces.build import build
 from spaces.task import super_resolution

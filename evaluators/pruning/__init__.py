@@ -1,0 +1,1 @@
+"""Scoring channels, choosing widths for a target, and cutting."""
