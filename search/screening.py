@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from evaluators.proxies import PROXIES, ProxyError, draw_patches, measure_proxy, proxy_protocol
-from evaluators.supernet_file import TrainedSupernet, few_images, lacking, read_supernet
+from evaluators.supernet.file import TrainedSupernet, few_images, lacking, read_supernet
 from evaluators.tasks import RestorationTask
 from evaluators.trial import TrialData, baseline_score
 from results.correlation import Estimate, partial_correlation, rank_correlation, searched_trials

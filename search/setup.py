@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from evaluators.data.images import ImageSet
 from evaluators.data.overlap import check_disjoint
 from evaluators.data.pairs import PairSet, check_patch
-from evaluators.supernet_file import TrainedSupernet
+from evaluators.supernet.file import TrainedSupernet
 from evaluators.tasks import RestorationTask, Split, get_task
 from evaluators.training.loop import training_dtype
 from evaluators.training.recipe import Recipe, two_stages

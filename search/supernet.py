@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from evaluators.supernet import Supernet
-from evaluators.supernet_file import TrainedSupernet, few_images, read_supernet, write_supernet
-from evaluators.supernet_training import EXTREMES, Sandwich, SupernetTraining
+from evaluators.supernet.file import TrainedSupernet, few_images, read_supernet, write_supernet
+from evaluators.supernet.network import Supernet
+from evaluators.supernet.training import EXTREMES, Sandwich, SupernetTraining
 from evaluators.tasks import get_task
 from evaluators.trial import baseline_score
 from results.export import export

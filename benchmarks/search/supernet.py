@@ -1,6 +1,6 @@
 """Does a weight-sharing supernet rank networks as training each of them does?
 
-One supernet (``evaluators.supernet``) of the tabular benchmark's space is trained on the table's images; each
+One supernet (``evaluators.supernet.network``) of the tabular benchmark's space is trained on the table's images; each
 architecture's sub-network is then scored, without training of its own, on a few of the table's validation images, and
 the ranking is compared with the stand-alone scores of ``benchmarks/search/tabular.py`` by Kendall's tau-b and
 Spearman's rho.
@@ -26,7 +26,7 @@ import tabular
 from results.correlation import Estimate, partial_correlation, rank_correlation
 
 if TYPE_CHECKING:
-    from evaluators.supernet_training import SupernetTraining
+    from evaluators.supernet.training import SupernetTraining
     from search.setup import Bench
 
 STEPS = 4000
@@ -37,8 +37,8 @@ def new_training(bench: Bench, steps: int, random: int, distil: float) -> Supern
     """A supernet's training from the start, on the table's images."""
     import torch
 
-    from evaluators.supernet import Supernet
-    from evaluators.supernet_training import Sandwich, SupernetTraining
+    from evaluators.supernet.network import Supernet
+    from evaluators.supernet.training import Sandwich, SupernetTraining
 
     torch.set_num_threads(1)
     torch.manual_seed(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from evaluators.supernet import Supernet
+from evaluators.supernet.network import Supernet
 from evaluators.training.inheritance import inherit
 from spaces.architecture import Block
 from spaces.blocks import BLOCKS

@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import load
 
 from evaluators.proxies import ProxyError
-from evaluators.supernet import Supernet
-from evaluators.supernet_file import TrainedSupernet, read_supernet, write_supernet
+from evaluators.supernet.file import TrainedSupernet, read_supernet, write_supernet
+from evaluators.supernet.network import Supernet
 from evaluators.trial import Finished, RungReached, evaluate
 from results.schema import Study
 from results.store import Store

@@ -14,7 +14,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from evaluators.supernet_file import read_supernet
+from evaluators.supernet.file import read_supernet
 from search.cli import app
 from search.config import ConfigError
 from search.subjects import find_subject

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from evaluators.channels.groups import Channels
-from evaluators.supernet import Supernet
+from evaluators.supernet.network import Supernet
 from evaluators.training.correspondence import NONE, Piece, completed, sources
 from spaces.architecture import Block
 from spaces.build import parts

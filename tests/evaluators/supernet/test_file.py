@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from evaluators.supernet import Supernet
-from evaluators.supernet_file import TrainedSupernet, few_images, lacking, read_supernet, write_supernet
+from evaluators.supernet.file import TrainedSupernet, few_images, lacking, read_supernet, write_supernet
+from evaluators.supernet.network import Supernet
 from evaluators.trial import score
 from spaces.architecture import Block
 from spaces.checkpoint import CheckpointError

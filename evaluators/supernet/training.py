@@ -23,7 +23,7 @@ from torch import Tensor
 
 from evaluators.data.pairs import PatchSource
 from evaluators.data.tensors import to_tensor
-from evaluators.supernet import Supernet
+from evaluators.supernet.network import Supernet
 from evaluators.training.loop import Training
 from evaluators.training.losses import total_loss
 from evaluators.training.recipe import Recipe, Stage

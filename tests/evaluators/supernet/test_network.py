@@ -8,7 +8,7 @@ from random import Random
 import pytest
 import torch
 
-from evaluators.supernet import Supernet
+from evaluators.supernet.network import Supernet
 from evaluators.trial import Finished, Job, RungReached, TrialData, evaluate, score, weights_of
 from spaces.architecture import Block
 from spaces.space import Space, chain_space

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from evaluators.data.pairs import PairSet
-from evaluators.supernet import Supernet
+from evaluators.supernet.network import Supernet
 from evaluators.tasks import get_task
 from evaluators.trial import score
 from spaces.architecture import Architecture

@@ -2,7 +2,7 @@
 
 "Once-for-All", Cai et al., ICLR 2020, https://arxiv.org/abs/1908.09791; "BigNAS", Yu et al., ECCV 2020,
 https://arxiv.org/abs/2003.11142; "Slimmable Neural Networks", Yu et al., ICLR 2019, https://arxiv.org/abs/1812.08928;
-no code of theirs was used. ``evaluators.supernet_training`` trains it.
+no code of theirs was used. ``evaluators.supernet.training`` trains it.
 
 At each position every kind of block has tensors of its own, at the space's largest width. A narrower sub-network uses
 the first channels of them in each of their roles (``evaluators.training.correspondence``), a shallower one the first blocks.

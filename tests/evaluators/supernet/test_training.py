@@ -9,8 +9,8 @@ import torch
 from torch.nn import functional
 
 from evaluators.data.tensors import to_tensor
-from evaluators.supernet import Supernet
-from evaluators.supernet_training import Sandwich, SupernetTraining
+from evaluators.supernet.network import Supernet
+from evaluators.supernet.training import Sandwich, SupernetTraining
 from evaluators.training.recipe import Recipe, Stage
 from evaluators.trial import score
 from spaces.architecture import Block

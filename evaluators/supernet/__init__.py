@@ -1,0 +1,1 @@
+"""All chains of a space in one set of weights."""
