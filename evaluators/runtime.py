@@ -23,8 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from evaluators.inference.restoration import full_float32
 from evaluators.onnx_network import OnnxNetwork
-from evaluators.restoration import full_float32
 from spaces.architecture import Architecture
 from spaces.build import build
 from spaces.padding import run

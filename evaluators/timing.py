@@ -14,7 +14,7 @@ import torch
 
 from evaluators.data.images import ImageSet
 from evaluators.data.pairs import PairSet
-from evaluators.restoration import restore
+from evaluators.inference.restoration import restore
 from evaluators.runtime import peak_memory
 from evaluators.tasks import RestorationTask, get_task
 from evaluators.training.loop import Training

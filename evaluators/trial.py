@@ -14,7 +14,7 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
 from evaluators.data.pairs import PairSet
-from evaluators.restoration import restore
+from evaluators.inference.restoration import restore
 from evaluators.tasks import get_task
 from evaluators.training.distillation import TeacherSpec, load_bytes
 from evaluators.training.inheritance import inherit

@@ -29,9 +29,9 @@ from evaluators.data.picture_files import (
     write_picture,
 )
 from evaluators.data.tensors import FULL_SCALE
-from evaluators.ensemble import TURNS
+from evaluators.inference.ensemble import TURNS
+from evaluators.inference.tiling import Survey, Tiler, choose_tile, fixed_sizes, survey
 from evaluators.onnx_network import OnnxError
-from evaluators.tiling import Survey, Tiler, choose_tile, fixed_sizes, survey
 from search.subjects import Studies, Subject, find_subject
 from spaces.task import ISP
 

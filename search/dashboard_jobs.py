@@ -22,7 +22,7 @@ from matplotlib import colormaps
 
 from evaluators.data.images import ImageError, ImageSet
 from evaluators.data.pairs import PairSet
-from evaluators.restoration import restore
+from evaluators.inference.restoration import restore
 from evaluators.tasks import RestorationTask, get_task
 from results.dashboard.errors import ApiError
 from results.dashboard.uploads import encoded

@@ -17,7 +17,7 @@ import torch
 from evaluators.data.images import ImageSet
 from evaluators.data.pairs import PairSet
 from evaluators.data.tensors import to_tensor
-from evaluators.ensemble import TURNS, restore_averaged
+from evaluators.inference.ensemble import TURNS, restore_averaged
 from evaluators.onnx_cost import onnx_cost
 from evaluators.runtime import (
     WARM_UP,

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from evaluators.restoration import restore
+from evaluators.inference.restoration import restore
 from evaluators.trial import score
 from results.artifacts import weights_path
 from results.export import load_network

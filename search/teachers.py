@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluators.ensemble import restore_averaged
+from evaluators.inference.ensemble import restore_averaged
 from evaluators.training.distillation import TeacherSpec
 from evaluators.trial import weights_of
 from results.artifacts import weights_path

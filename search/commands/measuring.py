@@ -159,7 +159,7 @@ def evaluate(
 
     Of a published network without weights the costs only.
     """
-    from evaluators.ensemble import TURNS
+    from evaluators.inference.ensemble import TURNS
     from search import challenge as challenges
     from search import evaluate as evaluation
     from search import evaluation_tables as tables

@@ -226,7 +226,7 @@ def apply(
 
     Bit depth, greyscale, alpha, colour profile, EXIF and resolution are kept. Tiles give what the whole picture gives.
     """
-    from evaluators.ensemble import TURNS
+    from evaluators.inference.ensemble import TURNS
     from search.apply import Settings, restore_all
     from search.evaluate import resolve_device
     from search.subjects import Studies

@@ -11,8 +11,8 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from evaluators.inference.restoration import restore
 from evaluators.onnx_network import OnnxError, OnnxNetwork
-from evaluators.restoration import restore
 from results.export import export
 from spaces.architecture import Block
 from spaces.build import build

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from evaluators.data.images import read_pairs
+from evaluators.inference.restoration import restore
 from evaluators.metrics import measure
-from evaluators.restoration import restore
 from spaces.architecture import Architecture
 from spaces.baselines import Published, baseline_names, published
 from spaces.blocks import BLOCKS

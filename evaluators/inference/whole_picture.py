@@ -4,7 +4,7 @@ Channel attention takes means over all pixels, instance normalisation their vari
 stretches a small map over the whole. Each such operation is a stage: what it needs is gathered from all windows first,
 every pixel counted once, and then it is answered from that. So a picture in windows comes out as in one piece, for
 one more pass up to each such operation. Operations are recognised as they run, so no block has code for this; what
-isn't recognised (attention between channels) shows when ``evaluators.tiling`` compares.
+isn't recognised (attention between channels) shows when ``evaluators.inference.tiling`` compares.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from evaluators.restoration import full_float32, quantise, restore
+from evaluators.inference.restoration import full_float32, quantise, restore
 from spaces.architecture import Block
 from spaces.build import build
 from spaces.parts import Network, Part

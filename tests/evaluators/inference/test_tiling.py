@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from evaluators.data.photographs import embedded
 from evaluators.data.tensors import to_tensor
-from evaluators.ensemble import average
-from evaluators.tiling import SAME, Tiler, choose_tile, cut, survey
+from evaluators.inference.ensemble import average
+from evaluators.inference.tiling import SAME, Tiler, choose_tile, cut, survey
 from spaces.architecture import Architecture, Block
 from spaces.build import build
 from spaces.parts import Network

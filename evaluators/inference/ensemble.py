@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from evaluators.data.tensors import to_tensor
-from evaluators.restoration import full_float32, quantise
+from evaluators.inference.restoration import full_float32, quantise
 from spaces.padding import run
 from spaces.parts import Network
 
@@ -61,7 +61,7 @@ def restore_averaged(
     device: str = "cpu",
     finish: Callable[[Tensor], np.ndarray] = quantise,
 ) -> Iterator[np.ndarray]:
-    """One output per image, as ``evaluators.restoration.restore`` gives, of the ``average``.
+    """One output per image, as ``evaluators.inference.restoration.restore`` gives, of the ``average``.
 
     Raises: FloatingPointError: if an output is NaN.
     """

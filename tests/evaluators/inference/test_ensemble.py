@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from evaluators.data.images import orientations
-from evaluators.ensemble import TURNS, average, restore_averaged, turned, turned_back
-from evaluators.restoration import quantise, restore
-from evaluators.tiling import Survey, Tiler
+from evaluators.inference.ensemble import TURNS, average, restore_averaged, turned, turned_back
+from evaluators.inference.restoration import quantise, restore
+from evaluators.inference.tiling import Survey, Tiler
 from spaces.architecture import Block
 from spaces.build import build
 from spaces.parts import Network

@@ -2,7 +2,7 @@
 
 A tile's output equals that of the whole picture where the overlap is as wide as the network's reach, where tiles begin
 at multiples of its strides, and where operations that look at the whole picture are told of it
-(``evaluators.whole_picture``). All three are found by running the network, and then it is tried: whether a picture in
+(``evaluators.inference.whole_picture``). All three are found by running the network, and then it is tried: whether a picture in
 two tiles comes out as in one. A network for which it doesn't (some ONNX files, attention between channels) is tiled
 all the same, and ``Survey.exact`` says so.
 """
@@ -25,10 +25,9 @@ from torch.nn import functional
 
 from evaluators.data.images import orientations
 from evaluators.data.tensors import to_tensor
-from evaluators.ensemble import turned_back
-from evaluators.restoration import full_float32
-from evaluators.runtime import peak_memory, reset_peak
-from evaluators.whole_picture import (
+from evaluators.inference.ensemble import turned_back
+from evaluators.inference.restoration import full_float32
+from evaluators.inference.whole_picture import (
     Box,
     Frame,
     Operation,
@@ -38,6 +37,7 @@ from evaluators.whole_picture import (
     next_call,
     run_known,
 )
+from evaluators.runtime import peak_memory, reset_peak
 from spaces.padding import pad
 from spaces.parts import Network
 from spaces.task import Task
@@ -254,7 +254,7 @@ class _View:
 
 
 def _turned(box: Box, size: tuple[int, int], turn: int) -> Box:
-    """Where ``evaluators.ensemble.turned`` puts a part of a (height, width) picture."""
+    """Where ``evaluators.inference.ensemble.turned`` puts a part of a (height, width) picture."""
     height, width = size
     if turn >= 4:
         box = box._replace(left=width - box.right, right=width - box.left)
