@@ -29,7 +29,7 @@ from evaluators.data.images import ImageError, read_image
 from evaluators.data.tensors import to_tensor
 from evaluators.degradations.bicubic import crop_to_multiple, downscale
 from evaluators.inference.restoration import quantise
-from evaluators.metrics import psnr
+from evaluators.measure.metrics import psnr
 from evaluators.tasks import get_task
 from spaces.architecture import Architecture
 from spaces.baselines import published

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from evaluators.challenge import CHALLENGES, Challenge, Figures, Score
 from evaluators.data.pairs import PairSet
 from evaluators.data.tensors import to_tensor
-from evaluators.runtime import arithmetic, place, typical_times_ms, with_threads
+from evaluators.measure.challenge import CHALLENGES, Challenge, Figures, Score
+from evaluators.measure.runtime import arithmetic, place, typical_times_ms, with_threads
 from evaluators.tasks import get_task
 from search.evaluate import Evaluation, network_cost, runnable
 from search.subjects import Member, Subject

@@ -7,8 +7,15 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from evaluators.proxies import PROXIES, Patches, ProxyError, draw_patches, measure_proxy, proxy_protocol
-from evaluators.runtime import measure_latency, measure_peak_memory, place
+from evaluators.measure.proxies import (
+    PROXIES,
+    Patches,
+    ProxyError,
+    draw_patches,
+    measure_proxy,
+    proxy_protocol,
+)
+from evaluators.measure.runtime import measure_latency, measure_peak_memory, place
 from evaluators.tasks import get_task
 from results.correlation import searched_trials
 from results.schema import Study, Trial

@@ -9,7 +9,7 @@ from types import FrameType
 
 from rich.console import Console
 
-from evaluators.timing import work
+from evaluators.measure.timing import work
 from results.durations import seconds
 from search.ray_workers import MEBIBYTE, Resources, Workers
 from search.setup import Bench

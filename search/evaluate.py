@@ -18,8 +18,8 @@ from evaluators.data.images import ImageSet
 from evaluators.data.pairs import PairSet
 from evaluators.data.tensors import to_tensor
 from evaluators.inference.ensemble import TURNS, restore_averaged
-from evaluators.onnx_cost import onnx_cost
-from evaluators.runtime import (
+from evaluators.measure.onnx_cost import onnx_cost
+from evaluators.measure.runtime import (
     WARM_UP,
     Latency,
     PeakMemory,

@@ -14,7 +14,7 @@ from torch import Tensor
 from evaluators.data.pairs import PairSet
 from evaluators.data.tensors import to_tensor
 from evaluators.inference.restoration import restore
-from evaluators.runtime import device_name
+from evaluators.measure.runtime import device_name
 from evaluators.tasks import RestorationTask, get_task
 from evaluators.trial import TrialData
 from results.artifacts import weights_path

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import torch
 
-from evaluators.onnx_network import OnnxNetwork
-from evaluators.runtime import (
+from evaluators.measure.onnx_network import OnnxNetwork
+from evaluators.measure.runtime import (
     PROCESSOR_TIME,
     WARM_UP,
     RuntimeMeasurementError,

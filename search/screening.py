@@ -1,6 +1,6 @@
 """A filter before training: of candidates that cost about the same, the better share by a proxy goes on.
 
-A proxy is a zero-cost one of the untrained network (``evaluators.proxies``), or the score of its sub-network of a
+A proxy is a zero-cost one of the untrained network (``evaluators.measure.proxies``), or the score of its sub-network of a
 supernet. Measured in the driver: on chains of the default space 0.1 to 0.4 s of one processor, U-Nets take seconds.
 
 The rule looks at candidates of like MACs alone. A proxy that ranks by size, as all do to a good part, would otherwise
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluators.proxies import PROXIES, ProxyError, draw_patches, measure_proxy, proxy_protocol
+from evaluators.measure.proxies import PROXIES, ProxyError, draw_patches, measure_proxy, proxy_protocol
 from evaluators.supernet.file import TrainedSupernet, few_images, lacking, read_supernet
 from evaluators.tasks import RestorationTask
 from evaluators.trial import TrialData, baseline_score

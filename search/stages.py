@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from evaluators.data.pairs import check_patch
+from evaluators.measure.runtime import RuntimeMeasurementError
 from evaluators.pruning.importance import CRITERIA
 from evaluators.pruning.prune import PrunedNetwork, prune, remove_zero, smallest
-from evaluators.runtime import RuntimeMeasurementError
 from evaluators.tasks import get_task
 from evaluators.training.recipe import Recipe, load_recipe
 from evaluators.trial import Job, score, weights_of

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from evaluators.onnx_network import OnnxNetwork
+from evaluators.measure.onnx_network import OnnxNetwork
 from evaluators.tasks import RestorationTask, get_task, task_names
 from results.artifacts import weights_path
 from results.export import load_network

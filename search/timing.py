@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from random import Random
 from statistics import fmean, harmonic_mean, median
 
-from evaluators.timing import NetworkTime, Timed, TimingJob
+from evaluators.measure.timing import NetworkTime, Timed, TimingJob
 from evaluators.training.recipe import Recipe
 from search.pace import Clock, Pace, Sample, fit
 from search.pool import Ended, Lost, Pool, Raised

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from rich.table import Table
 
+from evaluators.measure.timing import TimingJob, time_networks
 from evaluators.tasks import get_task
-from evaluators.timing import TimingJob, time_networks
 from evaluators.training.recipe import two_stages
 from evaluators.trial import TrialData
 from search.pace import Sample, fit

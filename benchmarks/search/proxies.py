@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from tabular import Record, load, the_space
 
-from evaluators.proxies import PROXIES, draw_patches, measure_proxy
+from evaluators.measure.proxies import PROXIES, draw_patches, measure_proxy
 from evaluators.tasks import get_task
 from results.correlation import Analysis, Quantity, RungLink, analysis_of, rung_links
 from results.correlation_tables import analysis_record, link_table, rung_record, rung_table

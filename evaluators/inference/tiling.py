@@ -37,7 +37,7 @@ from evaluators.inference.whole_picture import (
     next_call,
     run_known,
 )
-from evaluators.runtime import peak_memory, reset_peak
+from evaluators.measure.runtime import peak_memory, reset_peak
 from spaces.padding import pad
 from spaces.parts import Network
 from spaces.task import Task

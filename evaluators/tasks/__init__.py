@@ -17,7 +17,7 @@ from evaluators.data.images import viewable
 from evaluators.data.layouts import find_files
 from evaluators.data.pairs import Degrade, PairSet, PatchSource
 from evaluators.inference.restoration import quantise
-from evaluators.metrics import per_image, summarise
+from evaluators.measure.metrics import per_image, summarise
 from evaluators.training.recipe import Loss
 from spaces.measurement import Measurement
 from spaces.registry import Catalogue

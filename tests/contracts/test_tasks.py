@@ -18,7 +18,7 @@ from evaluators.data.overlap import check_disjoint
 from evaluators.data.pairs import PairSet, check_patch
 from evaluators.degradations.corruptions import to_8_bits
 from evaluators.inference.restoration import restore
-from evaluators.metrics import measure
+from evaluators.measure.metrics import measure
 from evaluators.tasks import RestorationTask, Split, get_task, register, task_names
 from evaluators.training.loop import Training
 from evaluators.training.recipe import Recipe, Stage

@@ -24,7 +24,7 @@ from evaluators.downscaling import (
     load_model,
     scalers,
 )
-from evaluators.metrics import psnr
+from evaluators.measure.metrics import psnr
 from spaces.architecture import Architecture, Block
 from spaces.build import build
 from spaces.parts import Network

@@ -14,7 +14,7 @@ from evaluators.data.images import Image, ImageError, ImageSet
 from evaluators.data.pairs import PairSet
 from evaluators.data.photographs import embedded
 from evaluators.data.raw import develop, pack
-from evaluators.metrics import psnr
+from evaluators.measure.metrics import psnr
 from evaluators.tasks.isp import MADE_BY, CameraPipeline
 
 TASK = CameraPipeline()

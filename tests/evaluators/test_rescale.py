@@ -10,7 +10,7 @@ import pytest
 
 from evaluators.data.images import ImageError
 from evaluators.degradations.bicubic import downscale, upscale
-from evaluators.metrics import psnr
+from evaluators.measure.metrics import psnr
 from evaluators.tasks import get_task
 from evaluators.training.recipe import two_stages
 from evaluators.trial import Finished, Job, TrialData, baseline_score, evaluate

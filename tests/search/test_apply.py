@@ -16,7 +16,7 @@ import torch
 from evaluators.data.photographs import embedded
 from evaluators.data.picture_files import Picture, read_picture, write_picture
 from evaluators.inference.restoration import restore
-from evaluators.metrics import psnr
+from evaluators.measure.metrics import psnr
 from results.export import export
 from search.apply import find_jobs
 from search.cli import main

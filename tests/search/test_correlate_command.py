@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from evaluators.proxies import PROXIES
-from evaluators.runtime import place
+from evaluators.measure.proxies import PROXIES
+from evaluators.measure.runtime import place
 from results.correlation import RUNTIMES
 from results.store import Store
 from search.cli import app

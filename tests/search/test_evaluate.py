@@ -24,7 +24,7 @@ from spaces.build import build
 from spaces.checkpoint import load_published
 from spaces.task import super_resolution
 from spaces.topologies.chain import Chain
-from tests.evaluators.test_onnx_network import foreign
+from tests.evaluators.measure.test_onnx_network import foreign
 
 NETWORK = Chain(width=8, blocks=(Block("ghost"),))
 TASK = super_resolution(2)

@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 from safetensors import safe_open
 
-from evaluators.onnx_network import OnnxNetwork
+from evaluators.measure.onnx_network import OnnxNetwork
 from evaluators.trial import Paused, RungReached, evaluate, score
 from results.export import load_network
 from results.handover import export_trial

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load
 
-from evaluators.proxies import ProxyError
+from evaluators.measure.proxies import ProxyError
 from evaluators.supernet.file import TrainedSupernet, read_supernet, write_supernet
 from evaluators.supernet.network import Supernet
 from evaluators.trial import Finished, RungReached, evaluate

@@ -15,7 +15,7 @@ from search.evaluate import evaluate, network_cost, read_sets, resolve_device, w
 from search.subjects import Studies, find_subject
 from spaces.architecture import Architecture
 from spaces.cost import Cost
-from tests.evaluators.test_onnx_network import foreign
+from tests.evaluators.measure.test_onnx_network import foreign
 from tests.results.studies import NAME, TASK, fill
 
 

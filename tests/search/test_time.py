@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from evaluators.measure.timing import NetworkTime, Timed, TimingJob, time_networks
 from evaluators.tasks import get_task
-from evaluators.timing import NetworkTime, Timed, TimingJob, time_networks
 from evaluators.training.recipe import two_stages
 from evaluators.trial import TrialData
 from search.config import ConfigError, chooses_steps, resolve

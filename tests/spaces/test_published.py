@@ -11,7 +11,7 @@ import torch
 
 from evaluators.data.images import read_pairs
 from evaluators.inference.restoration import restore
-from evaluators.metrics import measure
+from evaluators.measure.metrics import measure
 from spaces.architecture import Architecture
 from spaces.baselines import Published, baseline_names, published
 from spaces.blocks import BLOCKS

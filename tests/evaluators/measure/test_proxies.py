@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from evaluators.proxies import (
+from evaluators.measure.proxies import (
     PROXIES,
     Patches,
     ProxyError,

@@ -10,7 +10,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from evaluators.data.images import Image, ImageSet, read_folder, read_pairs
 from evaluators.degradations.bicubic import downscale, upscale
-from evaluators.metrics import luma, measure, per_image, psnr, ssim, summarise
+from evaluators.measure.metrics import luma, measure, per_image, psnr, ssim, summarise
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared")

@@ -15,7 +15,7 @@ import torch
 from evaluators.data.images import ImageSet
 from evaluators.data.pairs import PairSet
 from evaluators.inference.restoration import restore
-from evaluators.runtime import peak_memory
+from evaluators.measure.runtime import peak_memory
 from evaluators.tasks import RestorationTask, get_task
 from evaluators.training.loop import Training
 from evaluators.training.recipe import Recipe

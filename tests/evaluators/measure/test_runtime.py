@@ -7,7 +7,7 @@ import time
 import pytest
 import torch
 
-from evaluators.runtime import (
+from evaluators.measure.runtime import (
     RuntimeMeasurementError,
     device_name,
     measure_latency,

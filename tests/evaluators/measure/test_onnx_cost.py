@@ -11,7 +11,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from evaluators.onnx_cost import onnx_cost
+from evaluators.measure.onnx_cost import onnx_cost
 from results.export import export
 from results.quantisation import quantise
 from spaces.architecture import Architecture, Block

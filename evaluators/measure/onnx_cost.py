@@ -19,7 +19,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
-from evaluators.onnx_network import open_session
+from evaluators.measure.onnx_network import open_session
 from spaces.cost import Cost, resizing_ops, total
 
 _PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from evaluators.inference.restoration import full_float32
-from evaluators.onnx_network import OnnxNetwork
+from evaluators.measure.onnx_network import OnnxNetwork
 from spaces.architecture import Architecture
 from spaces.build import build
 from spaces.padding import run
@@ -300,7 +300,7 @@ def measure_peak_memory(
     }
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "evaluators.runtime"],
+            [sys.executable, "-m", "evaluators.measure.runtime"],
             input=json.dumps(job),
             capture_output=True,
             text=True,

@@ -6,7 +6,7 @@ from math import exp
 
 import pytest
 
-from evaluators.challenge import CHALLENGES, Figures
+from evaluators.measure.challenge import CHALLENGES, Figures
 
 # The baselines' figures that the organisers' READMEs calculate with.
 EXAMPLES = {

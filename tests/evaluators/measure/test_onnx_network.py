@@ -12,7 +12,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from evaluators.inference.restoration import restore
-from evaluators.onnx_network import OnnxError, OnnxNetwork
+from evaluators.measure.onnx_network import OnnxError, OnnxNetwork
 from results.export import export
 from spaces.architecture import Block
 from spaces.build import build

@@ -1,0 +1,1 @@
+"""Measuring a network: metrics, runtime, memory, proxies, challenge scores."""
