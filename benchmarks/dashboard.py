@@ -33,8 +33,8 @@ import numpy as np
 from playwright.sync_api import Browser, TimeoutError, sync_playwright
 from sqlalchemy import insert
 
-from results.schema import MeasurementRow, RungRow, TrialRow
-from results.store import Store
+from results.store.schema import MeasurementRow, RungRow, TrialRow
+from results.store.store import Store
 from spaces.architecture import Block
 from spaces.topologies.chain import Chain
 

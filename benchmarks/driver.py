@@ -40,8 +40,8 @@ import search.execution
 from evaluators.tasks import get_task
 from evaluators.training.recipe import two_stages
 from evaluators.trial import Advanced, Finished, Job, RungReached, TrialData
-from results.schema import Trial
-from results.store import Store
+from results.store.schema import Trial
+from results.store.store import Store
 from search.asktell import AskTell
 from search.engine import Limits, Search
 from search.execution import Tally

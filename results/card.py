@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from results.overview import GIGA, Overview, cost_key, goal_text, value
-from results.schema import Study, Trial
+from results.store.schema import Study, Trial
 from spaces.architecture import Architecture
 from spaces.measurement import Measurement
 

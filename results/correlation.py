@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from results.overview import cost_key
-from results.schema import Study, Trial
-from results.store import Store
+from results.store.schema import Study, Trial
+from results.store.store import Store
 
 LEAST = 5  # pairs; with fewer an interval can't be told
 NORMAL = 1.959964  # of a two-sided 95 % interval

@@ -9,7 +9,7 @@ from pathlib import Path
 from results.overview import GIGA, Overview
 from results.plots import plot_curves, plot_front
 from results.preliminary import Preliminary
-from results.schema import Rung, Study, Trial
+from results.store.schema import Rung, Study, Trial
 from spaces.architecture import Architecture
 
 

@@ -22,7 +22,7 @@ Key = tuple[str, str | None]
 
 
 class Candidate(Protocol):
-    """What a front needs of a trial; `results.schema.Trial` is one."""
+    """What a front needs of a trial; `results.store.schema.Trial` is one."""
 
     @property
     def id(self) -> int: ...

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from results.artifacts import weights_path
 from results.card import model_card
 from results.export import CARD_SUFFIX, Exported, Format, check_output, export, load_network
 from results.overview import NoResultError
 from results.preliminary import OPEN, finish_command, remainders_of
-from results.schema import Artifact, Study, Trial
-from results.store import Store
+from results.store.artifacts import weights_path
+from results.store.schema import Artifact, Study, Trial
+from results.store.store import Store
 from spaces.architecture import Architecture
 from spaces.task import Task
 

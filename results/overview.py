@@ -12,8 +12,8 @@ from typing import Any
 from results.front import Candidate, Front, Point, Reference, filled_corner, front_of
 from results.history import POINTS, hypervolume_history, sampled_history
 from results.repeats import Comparison, averaged, compare, trainings
-from results.schema import Stop, Study, Trial
-from results.store import Store
+from results.store.schema import Stop, Study, Trial
+from results.store.store import Store
 from spaces.architecture import Architecture
 from spaces.measurement import Measurement
 from spaces.objectives import COSTS, DEFAULT, Limit, Objective

@@ -19,8 +19,8 @@ from results.durations import rounded_up
 from results.front import Front, front_of
 from results.overview import GIGA, NoResultError, Overview, cost_key, rows, value
 from results.repeats import is_repeat
-from results.schema import Rung, Study, Trial, failure_kind
-from results.store import Store
+from results.store.schema import Rung, Study, Trial, failure_kind
+from results.store.store import Store
 from spaces.objectives import DEFAULT, QUALITIES
 
 OPEN = ("waiting", "running", "paused")

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from results.estimates import difference, mean_interval, quantile, welch
-from results.schema import Trial
+from results.store.schema import Trial
 
 LEVEL = 0.05
 FEW = 5  # trainings of any member, below which variances are pooled

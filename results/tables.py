@@ -34,7 +34,7 @@ from results.overview import (
 )
 from results.preliminary import OPEN, Preliminary, why_no_front
 from results.repeats import is_repeat
-from results.schema import Artifact, Rung, Study, StudySummary, Trial
+from results.store.schema import Artifact, Rung, Study, StudySummary, Trial
 from spaces.architecture import Architecture
 from spaces.objectives import Objective
 

@@ -18,8 +18,8 @@ from evaluators.measure.proxies import (
 from evaluators.measure.runtime import measure_latency, measure_peak_memory, place
 from evaluators.tasks import get_task
 from results.correlation import searched_trials
-from results.schema import Study, Trial
-from results.store import Store
+from results.store.schema import Study, Trial
+from results.store.store import Store
 from search.config import ConfigError, resumed
 from search.evaluate import resolve_device
 from search.setup import load_data

@@ -30,7 +30,7 @@ from results.export import ARCHITECTURE_SUFFIX, Format, load_network
 from results.handover import export_with_card
 from results.overview import GIGA, cost_key, value
 from results.pictures import ERROR_RANGE
-from results.schema import Study, Trial
+from results.store.schema import Study, Trial
 from search.config import ConfigError, resumed
 from search.setup import held_out
 from spaces.architecture import Architecture

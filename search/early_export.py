@@ -11,8 +11,8 @@ from results.export import Exported, Format, check_output
 from results.handover import export_with_card
 from results.overview import NoResultError, Overview, overview, steps_of
 from results.preliminary import Preliminary, preliminary, why_no_front
-from results.schema import Rung, Study, Trial
-from results.store import Store
+from results.store.schema import Rung, Study, Trial
+from results.store.store import Store
 from search.inheritance import checkpoint_path
 from spaces.measurement import Measurement
 from spaces.task import Task

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from results.schema import Stop, StudyState
+from results.store.schema import Stop, StudyState
 from search.execution import Tally
 
 LIMITS: tuple[Stop, ...] = ("trials", "steps", "exhausted")  # that leave nothing to be resumed

@@ -15,8 +15,8 @@ from typing import Any
 
 from evaluators.trial import Job
 from results.repeats import is_repeat
-from results.schema import Stop, Trial
-from results.store import Store, StoreError
+from results.store.schema import Stop, Trial
+from results.store.store import Store, StoreError
 from search.asktell import Answer, AskTell, Promotion, Told
 from search.ending import state_after
 from search.execution import Execution, Observer, Running, cost_measurements

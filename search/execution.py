@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from evaluators.trial import Advanced, Failed, Finished, Job, Paused, RungReached
-from results.schema import Artifact, Trial
-from results.store import Store
+from results.store.schema import Artifact, Trial
+from results.store.store import Store
 from search.inheritance import checkpoint_path, start_path
 from search.pace import Clock
 from search.pool import Ended, Lost, Pool, Raised, Taken

@@ -22,8 +22,8 @@ from results.preliminary import (
     why_no_front,
 )
 from results.repeats import is_repeat
-from results.schema import Stop, StudyState, Trial
-from results.store import Store
+from results.store.schema import Stop, StudyState, Trial
+from results.store.store import Store
 from search.config import ConfigError
 from search.handing_over import present
 from search.stages import UNFINISHED, InterruptedStage, Stages

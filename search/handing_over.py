@@ -8,14 +8,14 @@ from pathlib import Path
 
 from evaluators.inference.restoration import restore
 from evaluators.trial import score
-from results.artifacts import weights_path
 from results.export import load_network
 from results.figures import save_front_figure
 from results.handover import export_trial
 from results.overview import Overview, overview
 from results.pictures import save_comparison
 from results.preliminary import preliminary
-from results.schema import Trial
+from results.store.artifacts import weights_path
+from results.store.schema import Trial
 from results.tables import front_table
 from search.studies import Opened
 from spaces.architecture import Architecture

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from evaluators.trial import Job
-from results.schema import Trial
-from results.store import Store, StoreError
+from results.store.schema import Trial
+from results.store.store import Store, StoreError
 from spaces.architecture import Architecture
 
 MOST_CHANGES = 3  # beyond that, as much has to be learned anew as is inherited

@@ -17,12 +17,12 @@ from evaluators.inference.restoration import restore
 from evaluators.measure.runtime import device_name
 from evaluators.tasks import RestorationTask, get_task
 from evaluators.trial import TrialData
-from results.artifacts import weights_path
 from results.card import Int8, model_card
 from results.export import ARCHITECTURE_SUFFIX, CARD_SUFFIX, Exported, Run, check_output, export, load_network
 from results.quantisation import Quantised, check_request, latencies_ms, open_onnx, quantise
-from results.schema import Artifact, Study, Trial
-from results.store import Store
+from results.store.artifacts import weights_path
+from results.store.schema import Artifact, Study, Trial
+from results.store.store import Store
 from search.config import ConfigError, resumed
 from search.setup import load_data
 from spaces.architecture import Architecture

@@ -28,10 +28,10 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from results.front import Point
-from results.migrations import VERSION_TABLE
 from results.overview import GIGA, Overview, cost_key, goal_text, overview, value
-from results.schema import Rung, Trial
-from results.store import Store
+from results.store.migrations import VERSION_TABLE
+from results.store.schema import Rung, Trial
+from results.store.store import Store
 from spaces.architecture import Architecture
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)

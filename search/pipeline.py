@@ -16,7 +16,7 @@ from evaluators.training.recipe import Recipe
 from results.front import Point, front_of
 from results.overview import Overview, cost_key, floor_of, limits_of, objectives_of, overview
 from results.repeats import averaged
-from results.schema import Stage, Stop, Study, StudyState, Trial
+from results.store.schema import Stage, Stop, Study, StudyState, Trial
 from search.config import ConfigError, SearchConfig, resolve
 from search.handing_over import present
 from search.int8 import export_int8

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from results.front import hypervolume
-from results.schema import Trial
+from results.store.schema import Trial
 from search.engine import UNLIMITED, Limits
 from search.execution import Tally
 from spaces.architecture import Architecture

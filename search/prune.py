@@ -12,8 +12,8 @@ from rich.console import Console
 
 from evaluators.pruning.importance import CRITERIA
 from evaluators.training.recipe import Recipe, Stage
-from results.schema import Trial
-from results.store import Store
+from results.store.schema import Trial
+from results.store.store import Store
 from search.config import ConfigError, SearchConfig, resolve
 from search.handing_over import score_on_test
 from search.stages import (

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from results.figures import save_front_figure
 from results.overview import as_json, overview
-from results.schema import Stop, StudyState, Trial
+from results.store.schema import Stop, StudyState, Trial
 from results.tables import front_table
 from search.config import ConfigError
 from search.stages import InterruptedStage, Stages, check_repeatable

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from results.overview import Overview, overview
-from results.schema import Stop
+from results.store.schema import Stop
 from search.asktell import AskTell, Judge, in_turn
 from search.config import ConfigError, SearchConfig
 from search.driving import stops_on_signal

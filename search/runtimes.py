@@ -26,7 +26,7 @@ from evaluators.measure.runtime import (
     place,
 )
 from results.export import ExportError, export
-from results.schema import Ask
+from results.store.schema import Ask
 from search.asktell import Verdict
 from spaces.architecture import Architecture
 from spaces.budget import Candidate

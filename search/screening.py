@@ -23,8 +23,8 @@ from evaluators.tasks import RestorationTask
 from evaluators.trial import TrialData, baseline_score
 from results.correlation import Estimate, partial_correlation, rank_correlation, searched_trials
 from results.overview import cost_key
-from results.schema import Study
-from results.store import Store
+from results.store.schema import Study
+from results.store.store import Store
 from search.asktell import Verdict
 from search.config import ConfigError, SearchConfig
 from spaces.architecture import Architecture

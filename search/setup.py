@@ -22,7 +22,7 @@ from evaluators.tasks import RestorationTask, Split, get_task
 from evaluators.training.loop import training_dtype
 from evaluators.training.recipe import Recipe, two_stages
 from evaluators.trial import Job, TrialData, baseline_score, weights_of
-from results.schema import Trial
+from results.store.schema import Trial
 from search.config import ConfigError, DataSection, SearchConfig
 from search.first import first_genotypes
 from search.runtimes import Runtimes

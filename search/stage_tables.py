@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from results.overview import baseline_value, cost_key, scores_on_test, value
-from results.schema import Trial
+from results.store.schema import Trial
 from search.stages import Stages
 from spaces.architecture import Architecture
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from math import inf, isfinite
 from statistics import median
 
-from results.schema import Trial
+from results.store.schema import Trial
 from search.pace import Pace, PaceMeter, makespan
 from search.planning import LEAST_STEPS, Ladder, rounded, whole_s
 from search.studies import Opened

@@ -24,12 +24,12 @@ from evaluators.pruning.prune import PrunedNetwork, prune, remove_zero, smallest
 from evaluators.tasks import get_task
 from evaluators.training.recipe import Recipe, load_recipe
 from evaluators.trial import Job, score, weights_of
-from results.artifacts import weights_path
 from results.overview import GIGA, cost_key, find_trial, value
 from results.repeats import is_repeat
-from results.rows import variant_of
-from results.schema import Stage as StageName
-from results.schema import Trial
+from results.store.artifacts import weights_path
+from results.store.rows import variant_of
+from results.store.schema import Stage as StageName
+from results.store.schema import Trial
 from search.config import ConfigError, SearchConfig
 from search.driving import stops_on_signal
 from search.engine import Limits

@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from evaluators.trial import score
-from results.schema import Study
-from results.store import Store, StoreError, StudyExists
+from results.store.schema import Study
+from results.store.store import Store, StoreError, StudyExists
 from search.config import ConfigError, SearchConfig, resolve, resumed
 from search.driving import workers
 from search.first import check_first

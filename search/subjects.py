@@ -23,10 +23,10 @@ from safetensors import SafetensorError, safe_open
 
 from evaluators.measure.onnx_network import OnnxNetwork
 from evaluators.tasks import RestorationTask, get_task, task_names
-from results.artifacts import weights_path
 from results.export import load_network
 from results.overview import find_trial
-from results.store import Store
+from results.store.artifacts import weights_path
+from results.store.store import Store
 from search.inspect import default_task, find_architecture
 from spaces.architecture import Architecture
 from spaces.baselines import Published, baseline_names, published

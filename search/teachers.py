@@ -11,11 +11,11 @@ from typing import Any
 from evaluators.inference.ensemble import restore_averaged
 from evaluators.training.distillation import TeacherSpec
 from evaluators.trial import weights_of
-from results.artifacts import weights_path
 from results.export import load_network
 from results.overview import find_trial, value
-from results.schema import Trial
-from results.store import Store
+from results.store.artifacts import weights_path
+from results.store.schema import Trial
+from results.store.store import Store
 from search.config import ConfigError
 from search.setup import Bench
 from search.studies import Opened, Place, check_published

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import event
 
-from results.store import Store
+from results.store.store import Store
 
 
 def calls(action: Callable[[], Any]) -> int:

@@ -121,7 +121,7 @@ def front_of_study(name: str, runs: Path) -> dict[str, Any]:
     from results.overview import overview
     from results.repeats import is_repeat
     from results.report.record import steps_by_trial
-    from results.store import Store
+    from results.store.store import Store
 
     with Store.open(str(runs / "pixelfront.db"), create=False, read_only=True) as store:
         found = overview(store, name)

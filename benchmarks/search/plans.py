@@ -22,7 +22,7 @@ from typing import Any
 from rich.table import Table
 
 from results.durations import seconds
-from results.store import Store
+from results.store.store import Store
 from search.planning import Plan
 
 sys.path.append(str(Path(__file__).parents[1]))

@@ -27,8 +27,8 @@ from rich.table import Table
 from evaluators.tasks import get_task
 from evaluators.training.recipe import two_stages
 from evaluators.trial import Finished, Job, RungReached
-from results.schema import Trial
-from results.store import Store
+from results.store.schema import Trial
+from results.store.store import Store
 from search.asktell import AskTell
 from search.engine import Limits, Search
 from search.pool import Ended

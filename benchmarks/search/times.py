@@ -46,8 +46,8 @@ from report import Report, parser  # what all benchmarks share
 
 from evaluators.training.recipe import two_stages
 from evaluators.trial import Advanced, Failed, Finished, Job, Paused, RungReached
-from results.schema import Trial
-from results.store import Store
+from results.store.schema import Trial
+from results.store.store import Store
 from search.asktell import AskTell, Promotion
 from search.engine import Limits, Search
 from search.execution import cost_measurements

@@ -33,8 +33,8 @@ from rich.table import Table as Cells
 from strategies import DIRECTIONS, Curves, Replay, Run, trained
 
 from evaluators.tasks import get_task
-from results.schema import Study
-from results.store import Store
+from results.store.schema import Study
+from results.store.store import Store
 from search.asktell import AskTell
 from search.config import load as read
 from search.config import resumed

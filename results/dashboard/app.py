@@ -15,7 +15,7 @@ from results.dashboard.files import Services
 from results.dashboard.live import Live
 from results.dashboard.security import Settings
 from results.dashboard.views import Studies
-from results.store import Store
+from results.store.store import Store
 
 
 def create_app(store: Store, *, runs: Path, services: Services | None = None, settings: Settings) -> FastAPI:

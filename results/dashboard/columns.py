@@ -16,11 +16,11 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from results.changes import Changes
 from results.dashboard.features import Features, with_features
 from results.overview import cost_key
-from results.schema import Stage, Study, TrialState
-from results.store import Store
+from results.store.changes import Changes
+from results.store.schema import Stage, Study, TrialState
+from results.store.store import Store
 from spaces.measurement import Direction
 
 STATES: tuple[str, ...] = get_args(TrialState)

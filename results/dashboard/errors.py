@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from results.connection import StoreError, UnknownStudy
+from results.store.connection import StoreError, UnknownStudy
 
 CODES = {404: "not_found", 405: "method_not_allowed"}  # of refusals that are Starlette's own
 

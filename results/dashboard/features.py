@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from results.changes import Changes
+from results.store.changes import Changes
 from spaces.architecture import Architecture, Block
 
 

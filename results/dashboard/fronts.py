@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from results.dashboard.columns import Column, Metric, Snapshot
 from results.front import Reference, hypervolume, nondominated
 from results.overview import GIGA, baseline_value, budget_of, cost_key, floor_of, limits_of, objectives_of
-from results.schema import Study
+from results.store.schema import Study
 from spaces.measurement import Direction
 
 

@@ -16,10 +16,10 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
-from results.connection import StoreError
 from results.dashboard import progress, views
 from results.dashboard.answers import to_json
 from results.dashboard.views import Studies
+from results.store.connection import StoreError
 
 POLL_S = 0.5
 HEARTBEAT_S = 15.0

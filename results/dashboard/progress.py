@@ -12,7 +12,7 @@ from results.dashboard.features import unchecked
 from results.dashboard.trials import with_curves
 from results.dashboard.views import Axes, Opened, asks, limits, spent, state_of
 from results.history import hypervolume_history
-from results.schema import Trial
+from results.store.schema import Trial
 
 FAILURES = 500
 ENDED, STEPS = 0, 1  # columns of Times

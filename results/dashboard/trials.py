@@ -20,8 +20,8 @@ from results.dashboard.files import export_command, whereabouts
 from results.dashboard.views import Axes, Opened
 from results.estimates import mean_interval
 from results.repeats import trainings
-from results.schema import Rung, Study, Trial
-from results.store import Store
+from results.store.schema import Rung, Study, Trial
+from results.store.store import Store
 
 
 def page(

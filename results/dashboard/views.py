@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from results.connection import StoreError
 from results.dashboard import fronts
 from results.dashboard.columns import STAGES, STATES, Column, Snapshot, StudyColumns, columns_of
 from results.dashboard.errors import ApiError
@@ -19,8 +18,9 @@ from results.dashboard.features import Features
 from results.dashboard.published import stars
 from results.durations import seconds
 from results.overview import budget_of, cost_key, floor_of, goal_text, limits_of, objectives_of, state_text
-from results.schema import Study
-from results.store import Store
+from results.store.connection import StoreError
+from results.store.schema import Study
+from results.store.store import Store
 from spaces.objectives import DEFAULT
 
 FIELDS = ("values", "features")  # of points: state, parent and measurements; what is known of architectures
@@ -238,7 +238,7 @@ def spent(used: tuple[float, int], snapshot: Snapshot) -> dict[str, Any]:
     """Trials that ended, their training time and their steps; a failed trial's count too.
 
     Args:
-        used: `results.store.Store.spent`.
+        used: `results.store.store.Store.spent`.
     """
     ended = np.isin(snapshot.state, [STATES.index("complete"), STATES.index("failed")])
     return {"trials": int(ended.sum()), "seconds": used[0], "steps": used[1]}

@@ -17,8 +17,8 @@ from results.overview import Overview, overview, spread_text
 from results.report.drawings import drawings
 from results.report.record import count, of_study, of_trials
 from results.report.table import trials_csv
-from results.schema import Rung
-from results.store import Store
+from results.store.schema import Rung
+from results.store.store import Store
 
 Form = Literal["html", "md", "csv", "json"]
 FORMS: tuple[Form, ...] = get_args(Form)

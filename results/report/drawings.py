@@ -14,7 +14,7 @@ from results.figures import save_front_figure, save_preliminary_figure
 from results.overview import Overview
 from results.plots import BASELINE, BUDGET, COLOURS, FAINT, FRONT, INK, plot_curves, plot_growth
 from results.preliminary import preliminary_of
-from results.schema import Rung
+from results.store.schema import Rung
 
 CURVES = 8  # of front members; more lines than colours can't be told apart
 HOUR = 3600.0

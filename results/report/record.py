@@ -26,8 +26,8 @@ from results.overview import (
 )
 from results.preliminary import Preliminary, finish_command, preliminary_of, why_no_front
 from results.repeats import is_repeat
-from results.schema import Ask, Rung, Study, Trial, failure_kind, turned_away_by
-from results.store import Store
+from results.store.schema import Ask, Rung, Study, Trial, failure_kind, turned_away_by
+from results.store.store import Store
 from spaces.architecture import Architecture
 from spaces.measurement import Measurement
 

@@ -10,7 +10,7 @@ from typing import Any
 from results.overview import Overview
 from results.repeats import is_repeat
 from results.report.record import measurement_title, parent_number, steps_by_trial, utc_text
-from results.schema import Rung
+from results.store.schema import Rung
 from spaces.architecture import Architecture
 
 

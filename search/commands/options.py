@@ -142,7 +142,7 @@ def place_of(runs: Path, db: str | None) -> Any:
 
 
 def open_store(runs: Path, db: str | None, *, read_only: bool = False) -> Any:
-    from results.store import Store
+    from results.store.store import Store
 
     return Store.open(db or str(runs / "pixelfront.db"), create=False, read_only=read_only)
 

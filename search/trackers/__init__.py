@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Protocol
 
 from results.overview import GIGA, Overview, cost_key, overview, value
-from results.schema import Rung, Study, Trial
-from results.store import Store, StoreError
+from results.store.schema import Rung, Study, Trial
+from results.store.store import Store, StoreError
 from search.config import ConfigError
 from spaces.architecture import Architecture, Leaf
 from spaces.measurement import Measurement

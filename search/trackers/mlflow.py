@@ -19,7 +19,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 
-from results.schema import Study
+from results.store.schema import Study
 from search.trackers import CURVE, STUDY, Known
 from spaces.architecture import Leaf
 

@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from results.schema import Study
+from results.store.schema import Study
 from search.trackers import CURVE, Known
 from spaces.architecture import Leaf
 

@@ -13,9 +13,9 @@ import PIL.Image
 import torch
 
 from evaluators.trial import weights_of
-from results.rows import variant_of
-from results.schema import Artifact, Stage, Study, Trial
-from results.store import Store
+from results.store.rows import variant_of
+from results.store.schema import Artifact, Stage, Study, Trial
+from results.store.store import Store
 from search.config import resolve
 from search.execution import cost_measurements
 from search.setup import Setup, environment, prepare

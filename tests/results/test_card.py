@@ -5,7 +5,7 @@ from pathlib import Path
 
 from results.card import Int8, model_card
 from results.export import Exported
-from results.store import Store
+from results.store.store import Store
 from search.setup import Setup
 from spaces.build import cost
 from spaces.measurement import Measurement

@@ -19,7 +19,7 @@ from scipy import stats
 from results.correlation import analyse, partial_correlation, rank_correlation, rung_links
 from results.correlation_tables import analysis_table, as_json
 from results.heat_map import save_heat_map
-from results.store import Store
+from results.store.store import Store
 from spaces.architecture import Block
 from spaces.measurement import Measurement
 from spaces.topologies.chain import Chain
@@ -188,7 +188,7 @@ def test_it_needs_no_torch(store: Store) -> None:
     code = f"""
 from pathlib import Path
 from results import correlation, correlation_tables, heat_map
-from results.store import Store
+from results.store.store import Store
 with Store.open({store.place!r}, create=False) as store:
     found = correlation.analyse(store, {NAME!r})
 correlation_tables.analysis_table(found), correlation_tables.as_json(found)

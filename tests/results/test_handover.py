@@ -8,11 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from results.artifacts import verified, weights_path
 from results.export import Format, load_network
 from results.handover import export_trial
-from results.schema import Artifact, Trial
-from results.store import Store
+from results.store.artifacts import verified, weights_path
+from results.store.schema import Artifact, Trial
+from results.store.store import Store
 from spaces.architecture import Architecture
 from spaces.build import build
 from tests.results.studies import DEAR, NAME, TASK

@@ -4,8 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import results
 import results.migrations
+
+import results
 
 
 def modules_after(code: str) -> set[str]:
@@ -18,8 +19,8 @@ def modules_after(code: str) -> set[str]:
 
 
 def test_reading_side_imports_no_torch():
-    loaded = modules_after("import results.store, results.front, results.plots")
-    assert {"results.store", "sqlalchemy", "moocore", "matplotlib.figure"} <= loaded
+    loaded = modules_after("import results.store.store, results.front, results.plots")
+    assert {"results.store.store", "sqlalchemy", "moocore", "matplotlib.figure"} <= loaded
     assert not {"torch", "ray", "matplotlib.pyplot"} & loaded
 
 
@@ -28,7 +29,7 @@ def test_looking_at_a_study_imports_no_torch(filled, tmp_path):
     code = f"""
 from pathlib import Path
 from results import figures, overview, tables
-from results.store import Store
+from results.store.store import Store
 with Store.open({str(filled[0])!r}, create=False) as store:
     found = overview.overview(store, "phone")
     tables.studies_table(store.studies())
@@ -51,7 +52,7 @@ def test_front_imports_no_database():
 
 
 def test_opening_a_current_store_imports_no_alembic(tmp_path):
-    opening = f"from results.store import Store\nStore.open({str(tmp_path / 's.db')!r}).close()"
+    opening = f"from results.store.store import Store\nStore.open({str(tmp_path / 's.db')!r}).close()"
     assert "alembic" in modules_after(opening)
     assert "alembic" not in modules_after(opening)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from results.overview import as_json, baseline_value, cost_key, floor_of, goal_text, overview, rows, value
-from results.store import Store, UnknownStudy
+from results.store.store import Store, UnknownStudy
 from search.setup import Setup
 from spaces.architecture import Block
 from spaces.build import cost

@@ -23,8 +23,8 @@ from results.preliminary import (
     workers_of,
 )
 from results.report import render
-from results.schema import Trial
-from results.store import Store
+from results.store.schema import Trial
+from results.store.store import Store
 from results.tables import front_csv, front_table, studies_table, trial_view
 from search.setup import Setup
 from spaces.architecture import Block

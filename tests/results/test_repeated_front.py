@@ -16,8 +16,8 @@ from results.dashboard.columns import StudyColumns, columns_of
 from results.figures import save_front_figure
 from results.overview import as_json, overview, rows
 from results.report import render
-from results.rows import variant_of
-from results.store import Store
+from results.store.rows import variant_of
+from results.store.store import Store
 from results.tables import front_csv, front_table
 from spaces.topologies.chain import Chain
 from tests.results.studies import BEATEN, CHEAP, DEAR, NAME, complete, new_study, scores, setup

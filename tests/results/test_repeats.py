@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from results.repeats import compare, holm, trainings
-from results.schema import Trial
+from results.store.schema import Trial
 from spaces.measurement import Measurement
 
 KEY = ("psnr_y", "Y")

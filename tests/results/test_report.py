@@ -17,8 +17,8 @@ from results.card import stage_text
 from results.overview import overview
 from results.report import FORMS, form_of, render
 from results.report.record import to_toml
-from results.schema import Study
-from results.store import Store
+from results.store.schema import Study
+from results.store.store import Store
 from results.tables import front_table, trial_view
 from search.config import SearchConfig, load, resolve
 from search.inheritance import heir
@@ -219,7 +219,7 @@ def test_the_form_is_the_suffix():
 def test_reports_need_no_torch(filled):
     code = f"""
 from results.report import FORMS, render
-from results.store import Store
+from results.store.store import Store
 with Store.open({str(filled[0])!r}, create=False) as store:
     [render(store, "phone", form) for form in FORMS]
 """

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from results.overview import overview, rows
-from results.store import Store
+from results.store.store import Store
 from results.tables import front_csv, front_table, studies_table, trial_view
 from search.setup import Setup
 from spaces.architecture import Block

@@ -13,8 +13,8 @@ from typing import Any
 
 from evaluators.training.recipe import two_stages
 from evaluators.trial import Finished, Job, Paused, RungReached, evaluate
-from results.schema import Study, Trial
-from results.store import Store
+from results.store.schema import Study, Trial
+from results.store.store import Store
 from search.asktell import AskTell, Judge
 from search.engine import Limits, Search
 from search.halving import Halving

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from results.store import Store
+from results.store.store import Store
 from search.cli import main
 from tests.results.studies import DEAR, NAME, fill
 

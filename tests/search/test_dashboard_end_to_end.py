@@ -24,7 +24,7 @@ from playwright.sync_api import Browser, Dialog, Locator, Page, expect
 
 from evaluators.tasks import get_task
 from results.export import load_network
-from results.store import Store
+from results.store.store import Store
 from spaces.architecture import Architecture
 from tests.conftest import ROOT
 from tests.results import studies

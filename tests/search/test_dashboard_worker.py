@@ -16,11 +16,11 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from results.artifacts import weights_path
 from results.dashboard.errors import ApiError
 from results.dashboard.uploads import encoded
-from results.schema import Study, Trial
-from results.store import Store
+from results.store.artifacts import weights_path
+from results.store.schema import Study, Trial
+from results.store.store import Store
 from search import dashboard_jobs
 from search.dashboard_worker import SECONDS, WorkerServices
 from search.setup import Setup

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from evaluators.trial import Failed, Finished, Job, Paused, RungReached
-from results.store import Store, StoreError
+from results.store.store import Store, StoreError
 from search.execution import EvaluationError
 from search.pool import Ended, Lost, Raised
 from spaces.measurement import Measurement

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from results.store import Store
+from results.store.store import Store
 from tests.conftest import ROOT
 from tests.results.studies import NAME, fill
 from tests.search.test_cli import run

@@ -14,9 +14,9 @@ import PIL.Image
 import pytest
 
 from evaluators.trial import score
-from results.artifacts import weights_path
 from results.export import load_network
-from results.store import Store
+from results.store.artifacts import weights_path
+from results.store.store import Store
 from search.int8 import KIND, export_int8, study_data
 from spaces.architecture import Architecture
 from tests.results.studies import CHEAP, NAME, TASK, fill

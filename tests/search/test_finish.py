@@ -21,8 +21,8 @@ from results.export import load_network
 from results.handover import export_trial
 from results.overview import NoResultError, overview
 from results.preliminary import Remainder, preliminary
-from results.schema import Stop
-from results.store import Store
+from results.store.schema import Stop
+from results.store.store import Store
 from search.config import ConfigError
 from search.early_export import export_early, find_early
 from search.finish import finish, run_finish, within

@@ -9,7 +9,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from results.store import Store
+from results.store.store import Store
 from search.cli import main
 from tests.results.studies import NAME, fill
 

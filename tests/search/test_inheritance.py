@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from evaluators.trial import Finished, Job, Paused, RungReached
-from results.store import Store, StoreError
+from results.store.store import Store, StoreError
 from search.inheritance import Relatives, heir, inheriting, start_path, trained_steps
 from tests.search.studies import LADDER, InProcess, job_of_ladder, new_search, new_study, psnr, small_space
 

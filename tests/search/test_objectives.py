@@ -12,7 +12,7 @@ import pytest
 
 from evaluators.tasks import get_task
 from evaluators.trial import Finished, Job, evaluate
-from results.store import Store
+from results.store.store import Store
 from search.asktell import AskTell
 from search.engine import Limits, Search
 from search.run import run_search

@@ -11,7 +11,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from results.overview import overview
-from results.store import Store
+from results.store.store import Store
 from search.optuna_export import OptunaExportError, export_to_optuna
 from search.strategies import STRATEGIES
 from spaces.architecture import Block

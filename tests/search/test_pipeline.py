@@ -12,7 +12,7 @@ import pytest
 
 from evaluators.trial import evaluate
 from results.overview import overview
-from results.store import Store
+from results.store.store import Store
 from search.config import ConfigError, resolve, resumed
 from search.pipeline import check_stages, choose_members, run_stages
 from search.studies import Opened, Place, open_study

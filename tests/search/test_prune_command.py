@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from evaluators.trial import weights_of
-from results.store import Store
+from results.store.store import Store
 from search.cli import main
 from spaces.baselines import published
 from spaces.build import build

@@ -23,8 +23,8 @@ import yaml
 from ray.cluster_utils import Cluster
 
 from evaluators.trial import Advanced, Finished, Job, RungReached, TrialData, evaluate
-from results.schema import Trial
-from results.store import Store
+from results.store.schema import Trial
+from results.store.store import Store
 from search.cli import app  # type: ignore[attr-defined]
 from search.execution import Execution
 from search.pool import Ended

@@ -14,8 +14,8 @@ from rich.console import Console
 from evaluators.trial import Finished, Job, RungReached, evaluate, weights_of
 from results.overview import overview
 from results.repeats import is_repeat
-from results.schema import Trial
-from results.store import Store
+from results.store.schema import Trial
+from results.store.store import Store
 from search.config import ConfigError
 from search.handing_over import trial_network
 from search.inheritance import start_path

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from results.store import Store
+from results.store.store import Store
 from search.pace import Line, Pace, PaceMeter, makespan
 from search.planning import Ladder, Plan, PlanError, Stock, make_plan, whole_s
 from search.timing import sample_costs

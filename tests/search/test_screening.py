@@ -18,8 +18,8 @@ from evaluators.measure.proxies import ProxyError
 from evaluators.supernet.file import TrainedSupernet, read_supernet, write_supernet
 from evaluators.supernet.network import Supernet
 from evaluators.trial import Finished, RungReached, evaluate
-from results.schema import Study
-from results.store import Store
+from results.store.schema import Study
+from results.store.store import Store
 from search.config import resolve
 from search.engine import Search
 from search.screening import Filter, Screen, Screening, Sieve, foretold, read_filter, recorded

@@ -18,8 +18,8 @@ from evaluators.training.recipe import Stage as TrainingStage
 from evaluators.trial import Failed, RungReached, evaluate, score, weights_of
 from results.card import stage_text
 from results.overview import overview
-from results.schema import Trial
-from results.store import Store
+from results.store.schema import Trial
+from results.store.store import Store
 from search.config import ConfigError, resolve
 from search.handing_over import score_on_test, trial_network
 from search.prune import PruneOptions, prune_trial, report

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from results.store import Store
+from results.store.store import Store
 from search.config import ConfigError
 from search.studies import Place, new_name, only_driver
 from tests.search.studies import new_study

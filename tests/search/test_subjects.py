@@ -8,9 +8,9 @@ import pytest
 import torch
 from onnx import TensorProto
 
-from results.artifacts import weights_path
 from results.export import load_network
-from results.store import Store
+from results.store.artifacts import weights_path
+from results.store.store import Store
 from search.evaluate import evaluate, network_cost, read_sets, resolve_device, with_latencies
 from search.subjects import Studies, find_subject
 from spaces.architecture import Architecture

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from results.store import Store
+from results.store.store import Store
 from search.config import ConfigError, resolve
 from search.studies import Place, open_study
 from search.trackers import Known, _Follower, find_tracker, tracked

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from results.store import Store
+from results.store.store import Store
 from search.config import load as read
 from search.run import Place, run_search
 

@@ -8,7 +8,7 @@ import pytest
 from results.dashboard import analysis
 from results.dashboard.views import Studies
 from results.estimates import difference, mean_interval
-from results.store import Store
+from results.store.store import Store
 from spaces.architecture import Block
 from spaces.measurement import Measurement
 from spaces.topologies.chain import Chain

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 
 from results import overview
-from results.store import Store
+from results.store.store import Store
 from spaces.architecture import Block
 from spaces.measurement import Measurement
 from spaces.topologies.chain import Chain

@@ -12,7 +12,7 @@ import pytest
 
 from results.dashboard.columns import StudyColumns, columns_of
 from results.dashboard.features import unchecked
-from results.store import Store
+from results.store.store import Store
 from spaces.architecture import Architecture, Block
 from spaces.baselines import baseline, baseline_names
 from spaces.measurement import Measurement

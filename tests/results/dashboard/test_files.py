@@ -26,8 +26,8 @@ from results.dashboard.files import export_command
 from results.dashboard.security import Settings
 from results.dashboard.temporary import TemporaryFiles
 from results.dashboard.uploads import decode
-from results.schema import Artifact
-from results.store import Store
+from results.store.schema import Artifact
+from results.store.store import Store
 from search.dashboard_worker import WorkerServices
 from search.setup import Setup
 from tests.results import studies

@@ -20,7 +20,7 @@ from fastapi import FastAPI
 from results.dashboard.app import create_app
 from results.dashboard.security import Settings
 from results.dashboard.serving import listen
-from results.store import Store
+from results.store.store import Store
 from tests.results import studies
 from tests.results.dashboard.served import served
 from tests.results.postgres import running_server

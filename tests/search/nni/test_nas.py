@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from results.store import Store
+from results.store.store import Store
 from search.nni import nas, tuners
 from search.nni.strategy import POPULATION
 from search.strategies import Strategy

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page
 from results.dashboard.app import create_app
 from results.dashboard.files import Services
 from results.dashboard.security import Settings
-from results.store import Store
+from results.store.store import Store
 from tests.results.dashboard.served import served
 
 Open = Callable[..., Page]

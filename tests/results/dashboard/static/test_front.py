@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from results.overview import overview
-from results.store import Store
+from results.store.store import Store
 from spaces.measurement import Measurement
 from tests.results import studies
 

@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 from playwright.sync_api import expect
 
-from results.store import Store
+from results.store.store import Store
 from search.dashboard_worker import WorkerServices
 from tests.results import studies
 

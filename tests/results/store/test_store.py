@@ -22,10 +22,10 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import MetaData, create_engine, text
 
-from results import migrations
-from results.rows import variant_of
-from results.schema import SCHEMA_VERSION, Artifact, Base, Stage, Study, Trial
-from results.store import Store, StoreError, StudyExists, UnknownStudy
+from results.store import migrations
+from results.store.rows import variant_of
+from results.store.schema import SCHEMA_VERSION, Artifact, Base, Stage, Study, Trial
+from results.store.store import Store, StoreError, StudyExists, UnknownStudy
 from spaces.measurement import Measurement
 from tests.work import DatabaseWork, calls, database_work
 
@@ -641,7 +641,7 @@ class TestContract:
         assert "://" in place or not Path(place).parent.exists()
 
     def test_two_processes_may_create_it_at_once(self, place):
-        code = f"from results.store import Store\nStore.open({place!r}).close()"
+        code = f"from results.store.store import Store\nStore.open({place!r}).close()"
         processes = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) for _ in range(2)]
         assert [process.communicate(timeout=60)[1] for process in processes] == [b"", b""]
         with Store.open(place, create=False) as store:
@@ -837,7 +837,7 @@ def test_a_killed_upgrade_starts_over(file):
     code = f"""
 import os
 from results import migrations
-from results.store import Store
+from results.store.store import Store
 upgrade = migrations.upgrade
 migrations.upgrade = lambda connection: (upgrade(connection), os._exit(9))
 Store.open({str(file)!r})
@@ -917,7 +917,7 @@ def python(code: str, *arguments: object) -> subprocess.Popen[str]:
 READER = """
 import sys
 import tempfile
-from results.store import Store
+from results.store.store import Store
 with Store.open(sys.argv[1], create=False) as store:
     study = store.study("mobile-x4")
     for line in sys.stdin:
@@ -948,7 +948,7 @@ def test_another_process_reads_while_this_one_writes(file):
 WRITER = """
 import sys, time
 from sqlalchemy import text
-from results.store import Store
+from results.store.store import Store
 from spaces.measurement import Measurement
 store = Store.open(sys.argv[1])
 study = store.study("mobile-x4")

@@ -19,11 +19,11 @@ from typing import Any, Literal, Self
 
 from sqlalchemy import Connection, Engine, Select, func, insert, select, update
 
-from results import changes, rows
-from results.changes import Changes
-from results.connection import StoreError, StudyExists, UnknownStudy, connect, explained
-from results.rows import check_finite, encode, now
-from results.schema import (
+from results.store import changes, rows
+from results.store.changes import Changes
+from results.store.connection import StoreError, StudyExists, UnknownStudy, connect, explained
+from results.store.rows import check_finite, encode, now
+from results.store.schema import (
     Artifact,
     Ask,
     AskRow,
@@ -234,7 +234,7 @@ class Store:
         """Records a question that led to no new trial; `add_trial` records the others.
 
         Args:
-            told: See `results.schema.Ask`.
+            told: See `results.store.schema.Ask`.
 
         Raises: ValueError: unless a duplicate names its trial, and a rejection its reason and no trial.
         """
@@ -290,9 +290,9 @@ class Store:
         """A new waiting trial with the next number, its costs and (if given) its ask, in one transaction.
 
         Args:
-            told: Of its ask, see `results.schema.Ask`.
+            told: Of its ask, see `results.store.schema.Ask`.
             origin: How it was made; values are anything JSON can hold.
-            variant: Lets one architecture be at a stage several times; `results.rows.variant_of` makes one.
+            variant: Lets one architecture be at a stage several times; `results.store.rows.variant_of` makes one.
 
         Raises:
             StoreError: if this stage of the study already has the architecture in this variant, the number is
@@ -486,12 +486,12 @@ class Store:
         return self._load(chosen.order_by(TrialRow.number))
 
     def failures(self, study_id: int, *, most: int) -> list[dict[str, Any]]:
-        """The last failed trials, see `results.rows.load_failures`."""
+        """The last failed trials, see `results.store.rows.load_failures`."""
         with self._read() as connection:
             return rows.load_failures(connection, study_id, most)
 
     def find_trial(self, study_id: int, stage: Stage, variant: str) -> Trial | None:
-        """The trial that was made in this way, a digest of `results.rows.variant_of`; None if there is none."""
+        """The trial that was made in this way, a digest of `results.store.rows.variant_of`; None if there is none."""
         key = {"study_id": study_id, "stage": stage, "variant": variant}
         return next(iter(self._load(select(TrialRow.__table__).filter_by(**key))), None)
 
@@ -517,22 +517,22 @@ class Store:
     # What is new, in bulk
 
     def changed_values(self, study_id: int, *, since: int = 0) -> Changes:
-        """Trials written to after the revision, see `results.changes.load_values`; 0 gives all of them."""
+        """Trials written to after the revision, see `results.store.changes.load_values`; 0 gives all of them."""
         with self._read() as connection:
             return changes.load_values(connection, study_id, since)
 
     def changed_architectures(self, study_id: int, *, since: int = 0) -> Changes:
-        """Theirs, see `results.changes.load_architectures`."""
+        """Theirs, see `results.store.changes.load_architectures`."""
         with self._read() as connection:
             return changes.load_architectures(connection, study_id, since)
 
     def changed_times(self, study_id: int, *, since: int = 0) -> Changes:
-        """Theirs, see `results.changes.load_times`."""
+        """Theirs, see `results.store.changes.load_times`."""
         with self._read() as connection:
             return changes.load_times(connection, study_id, since)
 
     def spent(self, study_id: int) -> tuple[float, int]:
-        """What the study's trials took, see `results.changes.load_spent`."""
+        """What the study's trials took, see `results.store.changes.load_spent`."""
         with self._read() as connection:
             return changes.load_spent(connection, study_id)
 

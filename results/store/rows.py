@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, case, delete, func, insert, select, update
 
-from results.schema import (
+from results.store.schema import (
     Artifact,
     ArtifactRow,
     Ask,

@@ -13,8 +13,8 @@ from urllib.parse import quote
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
-from results import migrations
-from results.schema import SCHEMA_VERSION, Base
+from results.store import migrations
+from results.store.schema import SCHEMA_VERSION, Base
 
 ADVICE = (
     ("locked", "Another process is writing to it: wait until it is done or end it, then try again"),

@@ -1,9 +1,9 @@
-"""alembic's entry point: migrates the connection that `results.migrations` hands over."""
+"""alembic's entry point: migrates the connection that `results.store.migrations` hands over."""
 
 from alembic import context
 
-from results.migrations import VERSION_TABLE
-from results.schema import Base
+from results.store.migrations import VERSION_TABLE
+from results.store.schema import Base
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -32,7 +32,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from spaces.measurement import Measurement
 
 SCHEMA_VERSION = "0005"
-"""Head of results/migrations/versions. A constant, so that opening a store needs no alembic."""
+"""Head of results/store/migrations/versions. A constant, so that opening a store needs no alembic."""
 
 StudyState = Literal["running", "paused", "complete", "failed"]
 Stop = Literal["trials", "steps", "time", "worker_hours", "interrupted", "exhausted"]
@@ -285,7 +285,7 @@ class Trial:
         attempts: How often it was started.
         seconds: Training time of this stage alone; None until it ends.
         origin: How it was made (criterion, target, recipe, teacher, ...), decoded; None where a strategy asked for it.
-        variant: Tells trials of one architecture and stage apart, see `results.rows.variant_of`.
+        variant: Tells trials of one architecture and stage apart, see `results.store.rows.variant_of`.
         measurements: The final ones, in the order of recording; costs are there from the beginning.
         revision: The study's at the last write to this trial.
     """

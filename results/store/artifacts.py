@@ -6,8 +6,8 @@ import hashlib
 from pathlib import Path
 
 from results.overview import NoResultError
-from results.schema import Artifact, Trial
-from results.store import Store
+from results.store.schema import Artifact, Trial
+from results.store.store import Store
 
 
 def weights_path(store: Store, trial: Trial, *, folder: Path = Path()) -> Path:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, extract, func, select
 
-from results.schema import MeasurementRow, RungRow, StudyRow, TrialRow
+from results.store.schema import MeasurementRow, RungRow, StudyRow, TrialRow
 from spaces.measurement import Direction
 
 Kind = tuple[str, str, str, Direction]

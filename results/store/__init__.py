@@ -1,0 +1,1 @@
+"""The database: tables, records, migrations, revisions, files of trials."""
