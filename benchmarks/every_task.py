@@ -16,7 +16,7 @@ from report import Report, parser
 from rich.table import Table
 
 from evaluators.tasks import task_names
-from results.overview import GIGA, Overview, overview, value
+from results.analysis.overview import GIGA, Overview, overview, value
 from results.store.store import Store, UnknownStudy
 from search.run import Place, run_search
 from spaces.architecture import Architecture

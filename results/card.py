@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from results.overview import GIGA, Overview, cost_key, goal_text, value
+from results.analysis.overview import GIGA, Overview, cost_key, goal_text, value
 from results.store.schema import Study, Trial
 from spaces.architecture import Architecture
 from spaces.measurement import Measurement

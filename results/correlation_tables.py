@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from results.correlation import Analysis, Correlation, Estimate, RungLink
+from results.analysis.correlation import Analysis, Correlation, Estimate, RungLink
 
 UNKNOWN = "-"
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from results.overview import GIGA, Overview
+from results.analysis.overview import GIGA, Overview
+from results.analysis.preliminary import Preliminary
 from results.plots import plot_curves, plot_front
-from results.preliminary import Preliminary
 from results.store.schema import Rung, Study, Trial
 from spaces.architecture import Architecture
 

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from results.correlation import Analysis
+from results.analysis.correlation import Analysis
 from results.plots import FAINT, INK
 
 CELL = 0.62  # inches

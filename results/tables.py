@@ -16,8 +16,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from results.card import start_text, starts_text
-from results.overview import (
+from results.analysis.overview import (
     GIGA,
     Overview,
     baseline_value,
@@ -32,8 +31,9 @@ from results.overview import (
     steps_of,
     value,
 )
-from results.preliminary import OPEN, Preliminary, why_no_front
-from results.repeats import is_repeat
+from results.analysis.preliminary import OPEN, Preliminary, why_no_front
+from results.analysis.repeats import is_repeat
+from results.card import start_text, starts_text
 from results.store.schema import Artifact, Rung, Study, StudySummary, Trial
 from spaces.architecture import Architecture
 from spaces.objectives import Objective

@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def _code(error: Exception) -> int:
-    from results.overview import NoResultError
+    from results.analysis.overview import NoResultError
 
     return 1 if isinstance(error, NoResultError) else 2
 

@@ -17,7 +17,7 @@ from evaluators.measure.proxies import (
 )
 from evaluators.measure.runtime import measure_latency, measure_peak_memory, place
 from evaluators.tasks import get_task
-from results.correlation import searched_trials
+from results.analysis.correlation import searched_trials
 from results.store.schema import Study, Trial
 from results.store.store import Store
 from search.config import ConfigError, resumed

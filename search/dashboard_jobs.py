@@ -24,11 +24,11 @@ from evaluators.data.images import ImageError, ImageSet
 from evaluators.data.pairs import PairSet
 from evaluators.inference.restoration import restore
 from evaluators.tasks import RestorationTask, get_task
+from results.analysis.overview import GIGA, cost_key, value
 from results.dashboard.errors import ApiError
 from results.dashboard.uploads import encoded
 from results.export import ARCHITECTURE_SUFFIX, Format, load_network
 from results.handover import export_with_card
-from results.overview import GIGA, cost_key, value
 from results.pictures import ERROR_RANGE
 from results.store.schema import Study, Trial
 from search.config import ConfigError, resumed

@@ -7,10 +7,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from evaluators.training.loop import averaged_weights
+from results.analysis.overview import NoResultError, Overview, overview, steps_of
+from results.analysis.preliminary import Preliminary, preliminary, why_no_front
 from results.export import Exported, Format, check_output
 from results.handover import export_with_card
-from results.overview import NoResultError, Overview, overview, steps_of
-from results.preliminary import Preliminary, preliminary, why_no_front
 from results.store.schema import Rung, Study, Trial
 from results.store.store import Store
 from search.inheritance import checkpoint_path

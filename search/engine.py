@@ -14,7 +14,7 @@ from statistics import fmean
 from typing import Any
 
 from evaluators.trial import Job
-from results.repeats import is_repeat
+from results.analysis.repeats import is_repeat
 from results.store.schema import Stop, Trial
 from results.store.store import Store, StoreError
 from search.asktell import Answer, AskTell, Promotion, Told

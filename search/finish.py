@@ -10,9 +10,8 @@ from typing import Any
 
 from rich.console import Console
 
-from results.durations import rounded_up, seconds
-from results.overview import NoResultError, Overview, overview
-from results.preliminary import (
+from results.analysis.overview import NoResultError, Overview, overview
+from results.analysis.preliminary import (
     Preliminary,
     Remainder,
     finish_command,
@@ -21,7 +20,8 @@ from results.preliminary import (
     remainders_of,
     why_no_front,
 )
-from results.repeats import is_repeat
+from results.analysis.repeats import is_repeat
+from results.durations import rounded_up, seconds
 from results.store.schema import Stop, StudyState, Trial
 from results.store.store import Store
 from search.config import ConfigError

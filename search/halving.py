@@ -28,7 +28,7 @@ from math import floor
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from results.front import contributions, dominance_ranks
+from results.analysis.front import contributions, dominance_ranks
 from spaces.measurement import Direction
 
 NEAREST = 5  # trials whose gains are expected of one like them

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from evaluators.inference.restoration import restore
 from evaluators.trial import score
+from results.analysis.overview import Overview, overview
+from results.analysis.preliminary import preliminary
 from results.export import load_network
 from results.figures import save_front_figure
 from results.handover import export_trial
-from results.overview import Overview, overview
 from results.pictures import save_comparison
-from results.preliminary import preliminary
 from results.store.artifacts import weights_path
 from results.store.schema import Trial
 from results.tables import front_table

@@ -27,8 +27,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from results.front import Point
-from results.overview import GIGA, Overview, cost_key, goal_text, overview, value
+from results.analysis.front import Point
+from results.analysis.overview import GIGA, Overview, cost_key, goal_text, overview, value
 from results.store.migrations import VERSION_TABLE
 from results.store.schema import Rung, Trial
 from results.store.store import Store

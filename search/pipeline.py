@@ -13,9 +13,9 @@ from rich.console import Console
 
 from evaluators.pruning.importance import CRITERIA
 from evaluators.training.recipe import Recipe
-from results.front import Point, front_of
-from results.overview import Overview, cost_key, floor_of, limits_of, objectives_of, overview
-from results.repeats import averaged
+from results.analysis.front import Point, front_of
+from results.analysis.overview import Overview, cost_key, floor_of, limits_of, objectives_of, overview
+from results.analysis.repeats import averaged
 from results.store.schema import Stage, Stop, Study, StudyState, Trial
 from search.config import ConfigError, SearchConfig, resolve
 from search.handing_over import present

@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from results.front import hypervolume
+from results.analysis.front import hypervolume
 from results.store.schema import Trial
 from search.engine import UNLIMITED, Limits
 from search.execution import Tally

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from results.analysis.overview import as_json, overview
 from results.figures import save_front_figure
-from results.overview import as_json, overview
 from results.store.schema import Stop, StudyState, Trial
 from results.tables import front_table
 from search.config import ConfigError

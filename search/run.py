@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from results.overview import Overview, overview
+from results.analysis.overview import Overview, overview
 from results.store.schema import Stop
 from search.asktell import AskTell, Judge, in_turn
 from search.config import ConfigError, SearchConfig

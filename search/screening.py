@@ -21,8 +21,8 @@ from evaluators.measure.proxies import PROXIES, ProxyError, draw_patches, measur
 from evaluators.supernet.file import TrainedSupernet, few_images, lacking, read_supernet
 from evaluators.tasks import RestorationTask
 from evaluators.trial import TrialData, baseline_score
-from results.correlation import Estimate, partial_correlation, rank_correlation, searched_trials
-from results.overview import cost_key
+from results.analysis.correlation import Estimate, partial_correlation, rank_correlation, searched_trials
+from results.analysis.overview import cost_key
 from results.store.schema import Study
 from results.store.store import Store
 from search.asktell import Verdict

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from results.overview import baseline_value, cost_key, scores_on_test, value
+from results.analysis.overview import baseline_value, cost_key, scores_on_test, value
 from results.store.schema import Trial
 from search.stages import Stages
 from spaces.architecture import Architecture

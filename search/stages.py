@@ -24,8 +24,8 @@ from evaluators.pruning.prune import PrunedNetwork, prune, remove_zero, smallest
 from evaluators.tasks import get_task
 from evaluators.training.recipe import Recipe, load_recipe
 from evaluators.trial import Job, score, weights_of
-from results.overview import GIGA, cost_key, find_trial, value
-from results.repeats import is_repeat
+from results.analysis.overview import GIGA, cost_key, find_trial, value
+from results.analysis.repeats import is_repeat
 from results.store.artifacts import weights_path
 from results.store.rows import variant_of
 from results.store.schema import Stage as StageName

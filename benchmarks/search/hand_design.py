@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evaluators.tasks import get_task
-from results.repeats import LEVEL, Neighbours, compare, holm
+from results.analysis.repeats import LEVEL, Neighbours, compare, holm
 from spaces.architecture import Architecture, Block
 from spaces.baselines import published
 from spaces.build import cost
@@ -118,8 +118,8 @@ def front_of_study(name: str, runs: Path) -> dict[str, Any]:
 
     Raises: ValueError: if it has none.
     """
-    from results.overview import overview
-    from results.repeats import is_repeat
+    from results.analysis.overview import overview
+    from results.analysis.repeats import is_repeat
     from results.report.record import steps_by_trial
     from results.store.store import Store
 

@@ -1,6 +1,6 @@
 """What zero-cost proxies, costs and early rungs tell of the final PSNR, over all trained networks of the table.
 
-Rank correlations with 95 % intervals (`results.correlation`) over what ``benchmarks/search/tabular.py`` trained.
+Rank correlations with 95 % intervals (`results.analysis.correlation`) over what ``benchmarks/search/tabular.py`` trained.
 Proxies are of untrained networks, on patches of the embedded photographs; the seconds are processor seconds of one
 thread.
 
@@ -23,7 +23,7 @@ from tabular import Record, load, the_space
 
 from evaluators.measure.proxies import PROXIES, draw_patches, measure_proxy
 from evaluators.tasks import get_task
-from results.correlation import Analysis, Quantity, RungLink, analysis_of, rung_links
+from results.analysis.correlation import Analysis, Quantity, RungLink, analysis_of, rung_links
 from results.correlation_tables import analysis_record, link_table, rung_record, rung_table
 
 sys.path.append(str(Path(__file__).parents[1]))

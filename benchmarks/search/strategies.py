@@ -40,7 +40,7 @@ from rich.table import Table as Cells
 from tabular import PACKED, Record, Table, load, the_space
 
 from evaluators.tasks import get_task
-from results.front import hypervolume
+from results.analysis.front import hypervolume
 from search.asktell import Answer, AskTell
 from search.halving import Halving
 from search.setup import use_one_thread

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import tabular
 
-from results.correlation import Estimate, partial_correlation, rank_correlation
+from results.analysis.correlation import Estimate, partial_correlation, rank_correlation
 
 if TYPE_CHECKING:
     from evaluators.supernet.training import SupernetTraining
@@ -89,7 +89,7 @@ def score_all(
 
 
 def report(scores: dict[str, float], table: tabular.Table) -> str:
-    """Correlations with the stand-alone scores at the last rung, with 95 % intervals (`results.correlation`)."""
+    """Correlations with the stand-alone scores at the last rung, with 95 % intervals (`results.analysis.correlation`)."""
     records = table.trained()
 
     def line(name: str, guess: dict[str, float], some: Sequence[tabular.Record]) -> str:

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from results.analysis.estimates import difference
 from results.dashboard import fronts
 from results.dashboard.columns import STAGES, Column, Snapshot
 from results.dashboard.features import Features, unchecked
 from results.dashboard.views import Axes, Opened
-from results.estimates import difference
 
 FEW = 5  # trials with a choice, or without it, below which an interval says nothing
 MOST_VALUES = 8  # of a number, before neighbours are taken together

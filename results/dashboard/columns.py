@@ -16,8 +16,8 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from results.analysis.overview import cost_key
 from results.dashboard.features import Features, with_features
-from results.overview import cost_key
 from results.store.changes import Changes
 from results.store.schema import Stage, Study, TrialState
 from results.store.store import Store

@@ -1,13 +1,13 @@
-"""What the API says of networks that aren't trained to the end: the preliminary front, `results.preliminary`."""
+"""What the API says of networks that aren't trained to the end: the preliminary front, `results.analysis.preliminary`."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from results.analysis.overview import overview, value
+from results.analysis.preliminary import OPEN, finish_command, preliminary
 from results.dashboard.columns import Column
 from results.dashboard.views import Opened
-from results.overview import overview, value
-from results.preliminary import OPEN, finish_command, preliminary
 
 
 def early_front(opened: Opened, x: Column, y: Column) -> dict[str, Any]:

@@ -17,13 +17,13 @@ from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel, ConfigDict, NonNegativeInt
 from starlette.concurrency import run_in_threadpool
 
+from results.analysis.overview import find_trial
 from results.dashboard import schemas
 from results.dashboard.errors import ApiError
 from results.dashboard.schemas import REFUSALS, answers
 from results.dashboard.security import Settings
 from results.dashboard.temporary import Kept, TemporaryFiles
 from results.dashboard.uploads import Picture
-from results.overview import find_trial
 from results.store.artifacts import verified, weights_path
 from results.store.schema import Study, Trial
 from results.store.store import Store

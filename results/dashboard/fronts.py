@@ -1,4 +1,4 @@
-"""Fronts over a study's columns: the same definitions as `results.overview`, for 100,000 trials in milliseconds."""
+"""Fronts over a study's columns: the same definitions as `results.analysis.overview`, for 100,000 trials in milliseconds."""
 
 from __future__ import annotations
 
@@ -8,9 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from results.analysis.front import Reference, hypervolume, nondominated
+from results.analysis.overview import (
+    GIGA,
+    baseline_value,
+    budget_of,
+    cost_key,
+    floor_of,
+    limits_of,
+    objectives_of,
+)
 from results.dashboard.columns import Column, Metric, Snapshot
-from results.front import Reference, hypervolume, nondominated
-from results.overview import GIGA, baseline_value, budget_of, cost_key, floor_of, limits_of, objectives_of
 from results.store.schema import Study
 from spaces.measurement import Direction
 
@@ -38,7 +46,7 @@ class ColumnFront:
 def front(
     study: Study, snapshot: Snapshot, x: Column, y: Column, chosen: NDArray[np.bool_] | None = None
 ) -> ColumnFront:
-    """The front of the complete trials, as `results.front.front_of` defines it.
+    """The front of the complete trials, as `results.analysis.front.front_of` defines it.
 
     Args:
         chosen: (n,) marks the trials that take part; None for all.
@@ -69,7 +77,7 @@ def _front_of(
     met: NDArray[np.bool_],
     worthwhile: NDArray[np.bool_],
 ) -> NDArray[np.bool_]:
-    """Marks the rows that no other beats, as `results.front.front_of`."""
+    """Marks the rows that no other beats, as `results.analysis.front.front_of`."""
     mask = np.zeros(len(matrix), dtype=bool)
     mask[met] = nondominated(matrix[met], directions)
     return mask & worthwhile if (worthwhile & met).any() else mask
@@ -97,7 +105,7 @@ def _values(snapshot: Snapshot, metric: Metric) -> NDArray[np.float64]:
 def means(snapshot: Snapshot, column: Column) -> NDArray[np.float64]:
     """As ``values``, but of a trial that was repeated the mean of its trainings, and NaN for the repeats.
 
-    So they take part in a front as one point, as in `results.overview`.
+    So they take part in a front as one point, as in `results.analysis.overview`.
     """
     return _means(snapshot, (column.name, column.protocol))
 
@@ -138,7 +146,7 @@ def corner(study: Study, snapshot: Snapshot, x: Column, y: Column) -> Reference 
 
 
 def best(study: Study, snapshot: Snapshot, x: Column, y: Column) -> int | None:
-    """Number of the trial that the study looked for, as `results.overview.Overview.best` finds it; None if none is.
+    """Number of the trial that the study looked for, as `results.analysis.overview.Overview.best` finds it; None if none is.
 
     Args:
         x, y: The study's own axes.

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from results.analysis.history import hypervolume_history
 from results.dashboard import fronts
 from results.dashboard.columns import STATES, Snapshot, Times
 from results.dashboard.features import unchecked
 from results.dashboard.trials import with_curves
 from results.dashboard.views import Axes, Opened, asks, limits, spent, state_of
-from results.history import hypervolume_history
 from results.store.schema import Trial
 
 FAILURES = 500

@@ -12,14 +12,14 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from results.analysis.estimates import mean_interval
+from results.analysis.repeats import trainings
 from results.dashboard import fronts
 from results.dashboard.columns import STAGES, STATES, Column, Snapshot
 from results.dashboard.errors import ApiError
 from results.dashboard.features import Features, unchecked
 from results.dashboard.files import export_command, whereabouts
 from results.dashboard.views import Axes, Opened
-from results.estimates import mean_interval
-from results.repeats import trainings
 from results.store.schema import Rung, Study, Trial
 from results.store.store import Store
 
@@ -220,7 +220,7 @@ def intervals(
 ) -> dict[str, Any]:
     """Architectures that were trained several times in one way: mean of the metric, and its 95 % t interval.
 
-    Two distillations from different teachers are no repeats: `results.repeats.trainings` tells.
+    Two distillations from different teachers are no repeats: `results.analysis.repeats.trainings` tells.
     """
     values = fronts.values(snapshot, column)
     alike: dict[tuple[int, str], list[int]] = defaultdict(list)

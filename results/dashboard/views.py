@@ -11,13 +11,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from results.analysis.overview import (
+    budget_of,
+    cost_key,
+    floor_of,
+    goal_text,
+    limits_of,
+    objectives_of,
+    state_text,
+)
 from results.dashboard import fronts
 from results.dashboard.columns import STAGES, STATES, Column, Snapshot, StudyColumns, columns_of
 from results.dashboard.errors import ApiError
 from results.dashboard.features import Features
 from results.dashboard.published import stars
 from results.durations import seconds
-from results.overview import budget_of, cost_key, floor_of, goal_text, limits_of, objectives_of, state_text
 from results.store.connection import StoreError
 from results.store.schema import Study
 from results.store.store import Store

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import orjson
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from results.overview import Overview, overview, spread_text
+from results.analysis.overview import Overview, overview, spread_text
 from results.report.drawings import drawings
 from results.report.record import count, of_study, of_trials
 from results.report.table import trials_csv

@@ -10,8 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from results.card import stage_text, start_text, starts_text
-from results.overview import (
+from results.analysis.overview import (
     GIGA,
     Overview,
     comparison_record,
@@ -24,8 +23,9 @@ from results.overview import (
     state_text,
     value,
 )
-from results.preliminary import Preliminary, finish_command, preliminary_of, why_no_front
-from results.repeats import is_repeat
+from results.analysis.preliminary import Preliminary, finish_command, preliminary_of, why_no_front
+from results.analysis.repeats import is_repeat
+from results.card import stage_text, start_text, starts_text
 from results.store.schema import Ask, Rung, Study, Trial, failure_kind, turned_away_by
 from results.store.store import Store
 from spaces.architecture import Architecture

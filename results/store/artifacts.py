@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from results.overview import NoResultError
+from results.analysis.overview import NoResultError
 from results.store.schema import Artifact, Trial
 from results.store.store import Store
 

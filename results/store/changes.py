@@ -38,7 +38,7 @@ class Changes:
 def load_values(connection: Connection, study_id: int, since: int) -> Changes:
     """Rows of (number, id, parent's number, stage, state, revision, first), and final measurements.
 
-    ``first`` is the number of the trial that it repeats (`results.repeats`); its own if it is none.
+    ``first`` is the number of the trial that it repeats (`results.analysis.repeats`); its own if it is none.
     """
     parent = TrialRow.__table__.alias("parent")
     facts = (TrialRow.id, parent.c.number, TrialRow.stage, TrialRow.state, TrialRow.revision, _first())

@@ -43,9 +43,10 @@ def front(
     Where no network is trained to the end yet, the preliminary front, and what gives a front; the exit code is then 1.
     With --preliminary --csv or --plot the preliminary front alone.
     """
-    from results import overview, tables
-    from results.preliminary import preliminary as preliminary_front
-    from results.preliminary import why_no_front
+    from results import tables
+    from results.analysis import overview
+    from results.analysis.preliminary import preliminary as preliminary_front
+    from results.analysis.preliminary import why_no_front
 
     if json and csv:
         raise ValueError("expected one of --json and --csv, got both: they share standard output")
@@ -129,7 +130,8 @@ def correlate(
 
     Of the search's complete trials, which are trained alike.
     """
-    from results import correlation, correlation_tables
+    from results import correlation_tables
+    from results.analysis import correlation
 
     with open_store(runs, db) as store:
         record = store.study(study)

@@ -148,8 +148,8 @@ def open_store(runs: Path, db: str | None, *, read_only: bool = False) -> Any:
 
 
 def trial_of(store: Any, study: Any, name: str) -> Any:
-    from results.overview import NoResultError, find_trial, overview
-    from results.preliminary import preliminary, why_no_front
+    from results.analysis.overview import NoResultError, find_trial, overview
+    from results.analysis.preliminary import preliminary, why_no_front
 
     try:
         return find_trial(store, study, name)

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from results.front import hypervolume
+from results.analysis.front import hypervolume
 from search.halving import survivors
 from search.strategies import STRATEGIES, Prospect, Strategy
 from search.strategies.surrogate import Surrogate, features, matrix

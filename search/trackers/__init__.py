@@ -18,7 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
-from results.overview import GIGA, Overview, cost_key, overview, value
+from results.analysis.overview import GIGA, Overview, cost_key, overview, value
 from results.store.schema import Rung, Study, Trial
 from results.store.store import Store, StoreError
 from search.config import ConfigError

@@ -19,7 +19,7 @@ def modules_after(code: str) -> set[str]:
 
 
 def test_reading_side_imports_no_torch():
-    loaded = modules_after("import results.store.store, results.front, results.plots")
+    loaded = modules_after("import results.store.store, results.analysis.front, results.plots")
     assert {"results.store.store", "sqlalchemy", "moocore", "matplotlib.figure"} <= loaded
     assert not {"torch", "ray", "matplotlib.pyplot"} & loaded
 
@@ -41,14 +41,19 @@ figures.save_front_figure(found, Path({str(tmp_path / "front.png")!r}))
 figures.save_curve_figure(found.study, found.best, rungs, Path({str(tmp_path / "curve.png")!r}))
 """
     loaded = modules_after(code)
-    assert {"results.overview", "results.tables", "results.figures", "spaces.topologies.chain"} <= loaded
+    assert {
+        "results.analysis.overview",
+        "results.tables",
+        "results.figures",
+        "spaces.topologies.chain",
+    } <= loaded
     assert not {"torch", "ray", "alembic", "matplotlib.pyplot"} & loaded
     assert (tmp_path / "front.png").stat().st_size > 10_000
     assert (tmp_path / "curve.png").stat().st_size > 10_000
 
 
 def test_front_imports_no_database():
-    assert not {"sqlalchemy", "sqlite3", "torch"} & modules_after("import results.front")
+    assert not {"sqlalchemy", "sqlite3", "torch"} & modules_after("import results.analysis.front")
 
 
 def test_opening_a_current_store_imports_no_alembic(tmp_path):

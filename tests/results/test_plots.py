@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
 from PIL import Image
 
-from results.front import Front, Objective, Point, Reference, front_of
+from results.analysis.front import Front, Objective, Point, Reference, front_of
 from results.plots import COLOURS, plot_curves, plot_front
 
 MACS = Objective("macs", "MACs without bias, 3x256x256", "1", "min")

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from results.analysis.overview import as_json, overview, rows
 from results.dashboard import fronts
 from results.dashboard.columns import StudyColumns, columns_of
 from results.figures import save_front_figure
-from results.overview import as_json, overview, rows
 from results.report import render
 from results.store.rows import variant_of
 from results.store.store import Store

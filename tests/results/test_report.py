@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from results.analysis.overview import overview
 from results.card import stage_text
-from results.overview import overview
 from results.report import FORMS, form_of, render
 from results.report.record import to_toml
 from results.store.schema import Study

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 
-from results.overview import overview, rows
+from results.analysis.overview import overview, rows
 from results.store.store import Store
 from results.tables import front_csv, front_table, studies_table, trial_view
 from search.setup import Setup

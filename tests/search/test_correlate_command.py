@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from evaluators.measure.proxies import PROXIES
 from evaluators.measure.runtime import place
-from results.correlation import RUNTIMES
+from results.analysis.correlation import RUNTIMES
 from results.store.store import Store
 from search.cli import app
 from search.studies import Place, only_driver

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from results.front import dominance_ranks
+from results.analysis.front import dominance_ranks
 from search.halving import Halving, survivors
 from spaces.measurement import Direction
 

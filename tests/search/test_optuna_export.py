@@ -10,7 +10,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from results.overview import overview
+from results.analysis.overview import overview
 from results.store.store import Store
 from search.optuna_export import OptunaExportError, export_to_optuna
 from search.strategies import STRATEGIES

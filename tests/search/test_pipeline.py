@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from evaluators.trial import evaluate
-from results.overview import overview
+from results.analysis.overview import overview
 from results.store.store import Store
 from search.config import ConfigError, resolve, resumed
 from search.pipeline import check_stages, choose_members, run_stages

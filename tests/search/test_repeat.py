@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console
 
 from evaluators.trial import Finished, Job, RungReached, evaluate, weights_of
-from results.overview import overview
-from results.repeats import is_repeat
+from results.analysis.overview import overview
+from results.analysis.repeats import is_repeat
 from results.store.schema import Trial
 from results.store.store import Store
 from search.config import ConfigError

@@ -16,8 +16,8 @@ from rich.console import Console
 from evaluators.training.recipe import Recipe
 from evaluators.training.recipe import Stage as TrainingStage
 from evaluators.trial import Failed, RungReached, evaluate, score, weights_of
+from results.analysis.overview import overview
 from results.card import stage_text
-from results.overview import overview
 from results.store.schema import Trial
 from results.store.store import Store
 from search.config import ConfigError, resolve

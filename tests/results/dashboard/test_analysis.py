@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from results.analysis.estimates import difference, mean_interval
 from results.dashboard import analysis
 from results.dashboard.views import Studies
-from results.estimates import difference, mean_interval
 from results.store.store import Store
 from spaces.architecture import Block
 from spaces.measurement import Measurement

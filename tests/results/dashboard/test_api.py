@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from results import overview
+from results.analysis import overview
 from results.store.store import Store
 from spaces.architecture import Block
 from spaces.measurement import Measurement

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from results.front import hypervolume
+from results.analysis.front import hypervolume
 from search.asktell import Answer, AskTell
 from search.strategies import STRATEGIES, pareto
 from search.strategies.pareto import expected_gains

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from playwright.sync_api import expect
 
-from results.overview import overview
+from results.analysis.overview import overview
 from results.store.store import Store
 from spaces.measurement import Measurement
 from tests.results import studies

@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 from heapq import heapreplace
 from typing import Any
 
+from results.analysis.front import Front, front_of
+from results.analysis.overview import GIGA, NoResultError, Overview, cost_key, rows, value
+from results.analysis.repeats import is_repeat
 from results.durations import rounded_up
-from results.front import Front, front_of
-from results.overview import GIGA, NoResultError, Overview, cost_key, rows, value
-from results.repeats import is_repeat
 from results.store.schema import Rung, Study, Trial, failure_kind
 from results.store.store import Store
 from spaces.objectives import DEFAULT, QUALITIES
@@ -77,7 +77,7 @@ class Preliminary:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """The members as `results.overview.row` has them, at their rung."""
+        """The members as `results.analysis.overview.row` has them, at their rung."""
         at = {"step": self.step, "steps": self.steps, "complete": False}
         return [record | at for record in rows(self.overview)]
 

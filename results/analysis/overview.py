@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from results.front import Candidate, Front, Point, Reference, filled_corner, front_of
-from results.history import POINTS, hypervolume_history, sampled_history
-from results.repeats import Comparison, averaged, compare, trainings
+from results.analysis.front import Candidate, Front, Point, Reference, filled_corner, front_of
+from results.analysis.history import POINTS, hypervolume_history, sampled_history
+from results.analysis.repeats import Comparison, averaged, compare, trainings
 from results.store.schema import Stop, Study, Trial
 from results.store.store import Store
 from spaces.architecture import Architecture
@@ -427,7 +427,7 @@ def as_json(found: Overview, preliminary: Mapping[str, Any] | None = None) -> st
     """The front with everything needed to read it: protocols, reference point, hypervolume, baseline.
 
     Args:
-        preliminary: The record of `results.preliminary.Preliminary`.
+        preliminary: The record of `results.analysis.preliminary.Preliminary`.
     """
     front = found.front
     reference = front.reference

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from results.overview import as_json, baseline_value, cost_key, floor_of, goal_text, overview, rows, value
+from results.analysis.overview import (
+    as_json,
+    baseline_value,
+    cost_key,
+    floor_of,
+    goal_text,
+    overview,
+    rows,
+    value,
+)
 from results.store.store import Store, UnknownStudy
 from search.setup import Setup
 from spaces.architecture import Block

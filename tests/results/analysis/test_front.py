@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from results.front import (
+from results.analysis.front import (
     Reference,
     contributions,
     dominance_ranks,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from results.repeats import compare, holm, trainings
+from results.analysis.repeats import compare, holm, trainings
 from results.store.schema import Trial
 from spaces.measurement import Measurement
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from scipy import stats
 
-from results.correlation import analyse, partial_correlation, rank_correlation, rung_links
+from results.analysis.correlation import analyse, partial_correlation, rank_correlation, rung_links
 from results.correlation_tables import analysis_table, as_json
 from results.heat_map import save_heat_map
 from results.store.store import Store

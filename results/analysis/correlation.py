@@ -20,7 +20,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from results.overview import cost_key
+from results.analysis.overview import cost_key
 from results.store.schema import Study, Trial
 from results.store.store import Store
 

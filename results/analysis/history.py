@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 
-from results.front import hypervolume
+from results.analysis.front import hypervolume
 from spaces.measurement import Direction
 
 POINTS = 200

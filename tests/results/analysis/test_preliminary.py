@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from results.figures import save_preliminary_figure
-from results.overview import NoResultError, as_json, overview, state_text
-from results.preliminary import (
+from results.analysis.overview import NoResultError, as_json, overview, state_text
+from results.analysis.preliminary import (
     Preliminary,
     finish_command,
     finishing_seconds,
@@ -22,6 +21,7 @@ from results.preliminary import (
     why_no_front,
     workers_of,
 )
+from results.figures import save_preliminary_figure
 from results.report import render
 from results.store.schema import Trial
 from results.store.store import Store

@@ -21,7 +21,7 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
-from results.estimates import difference, mean_interval, quantile, welch
+from results.analysis.estimates import difference, mean_interval, quantile, welch
 from results.store.schema import Trial
 
 LEVEL = 0.05

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from results.front import hypervolume
-from results.history import hypervolume_history
+from results.analysis.front import hypervolume
+from results.analysis.history import hypervolume_history
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -40,7 +40,9 @@ def test_long_histories_are_thinned_and_keep_their_end():
 
 def test_work_grows_no_faster_than_the_number_of_trials(monkeypatch):
     """Counted in comparisons and arithmetic on the values, without the hypervolume of a whole front."""
-    monkeypatch.setattr("results.history.hypervolume", lambda *_: pytest.fail("looked at all trials"))
+    monkeypatch.setattr(
+        "results.analysis.history.hypervolume", lambda *_: pytest.fail("looked at all trials")
+    )
     random = np.random.default_rng(0)
     values = [(Counted(c), Counted(q)) for c, q in random.random((8000, 2))]
     spent = []

@@ -1,0 +1,1 @@
+"""Fronts, repeats, history and correlations, computed from what is stored."""
