@@ -7,8 +7,8 @@ from pathlib import Path
 
 from results.analysis.overview import NoResultError
 from results.analysis.preliminary import OPEN, finish_command, remainders_of
-from results.card import model_card
 from results.export import CARD_SUFFIX, Exported, Format, check_output, export, load_network
+from results.render.card import model_card
 from results.store.artifacts import weights_path
 from results.store.schema import Artifact, Study, Trial
 from results.store.store import Store

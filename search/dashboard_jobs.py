@@ -29,7 +29,7 @@ from results.dashboard.errors import ApiError
 from results.dashboard.uploads import encoded
 from results.export import ARCHITECTURE_SUFFIX, Format, load_network
 from results.handover import export_with_card
-from results.pictures import ERROR_RANGE
+from results.render.pictures import ERROR_RANGE
 from results.store.schema import Study, Trial
 from search.config import ConfigError, resumed
 from search.setup import held_out

@@ -11,12 +11,12 @@ from evaluators.trial import score
 from results.analysis.overview import Overview, overview
 from results.analysis.preliminary import preliminary
 from results.export import load_network
-from results.figures import save_front_figure
 from results.handover import export_trial
-from results.pictures import save_comparison
+from results.render.figures import save_front_figure
+from results.render.pictures import save_comparison
+from results.render.tables import front_table
 from results.store.artifacts import weights_path
 from results.store.schema import Trial
-from results.tables import front_table
 from search.studies import Opened
 from spaces.architecture import Architecture
 from spaces.parts import Network

@@ -17,9 +17,9 @@ from evaluators.inference.restoration import restore
 from evaluators.measure.runtime import device_name
 from evaluators.tasks import RestorationTask, get_task
 from evaluators.trial import TrialData
-from results.card import Int8, model_card
 from results.export import ARCHITECTURE_SUFFIX, CARD_SUFFIX, Exported, Run, check_output, export, load_network
 from results.quantisation import Quantised, check_request, latencies_ms, open_onnx, quantise
+from results.render.card import Int8, model_card
 from results.store.artifacts import weights_path
 from results.store.schema import Artifact, Study, Trial
 from results.store.store import Store

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from results.analysis.overview import as_json, overview
-from results.figures import save_front_figure
+from results.render.figures import save_front_figure
+from results.render.tables import front_table
 from results.store.schema import Stop, StudyState, Trial
-from results.tables import front_table
 from search.config import ConfigError
 from search.stages import InterruptedStage, Stages, check_repeatable
 from search.studies import Opened, Place, open_study

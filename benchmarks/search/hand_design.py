@@ -120,7 +120,7 @@ def front_of_study(name: str, runs: Path) -> dict[str, Any]:
     """
     from results.analysis.overview import overview
     from results.analysis.repeats import is_repeat
-    from results.report.record import steps_by_trial
+    from results.render.report.record import steps_by_trial
     from results.store.store import Store
 
     with Store.open(str(runs / "pixelfront.db"), create=False, read_only=True) as store:
@@ -421,7 +421,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from results.plots import COLOURS, FRONT, MARKS
+    from results.render.plots import COLOURS, FRONT, MARKS
 
     figure = Figure(figsize=(9.6, 6.4), dpi=125, facecolor="white")
     FigureCanvasAgg(figure)

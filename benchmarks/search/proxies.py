@@ -24,7 +24,7 @@ from tabular import Record, load, the_space
 from evaluators.measure.proxies import PROXIES, draw_patches, measure_proxy
 from evaluators.tasks import get_task
 from results.analysis.correlation import Analysis, Quantity, RungLink, analysis_of, rung_links
-from results.correlation_tables import analysis_record, link_table, rung_record, rung_table
+from results.render.correlation_tables import analysis_record, link_table, rung_record, rung_table
 
 sys.path.append(str(Path(__file__).parents[1]))
 

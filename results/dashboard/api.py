@@ -87,7 +87,7 @@ def _add_studies(made: APIRouter, studies: Studies) -> None:
     @made.get("/studies/{study}/report.{form}", tags=["studies"], responses=REFUSALS, response_class=Response)
     def report(study: str, form: Literal["html", "md", "csv", "json"]) -> Response:
         """The study as one document, as ``pixelfront report`` writes it."""
-        from results.report import render  # draws figures, which are slow to import
+        from results.render.report import render  # draws figures, which are slow to import
 
         text = render(studies.store, studies.find(study).study.name, form)
         return Response(text, media_type=DOCUMENTS[form], headers={"Content-Security-Policy": DOCUMENT_CSP})

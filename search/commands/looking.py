@@ -43,10 +43,10 @@ def front(
     Where no network is trained to the end yet, the preliminary front, and what gives a front; the exit code is then 1.
     With --preliminary --csv or --plot the preliminary front alone.
     """
-    from results import tables
     from results.analysis import overview
     from results.analysis.preliminary import preliminary as preliminary_front
     from results.analysis.preliminary import why_no_front
+    from results.render import tables
 
     if json and csv:
         raise ValueError("expected one of --json and --csv, got both: they share standard output")
@@ -62,7 +62,7 @@ def front(
     else:
         console().print(tables.front_table(found, early))
     if plot and there:
-        from results.figures import save_front_figure, save_preliminary_figure
+        from results.render.figures import save_front_figure, save_preliminary_figure
 
         made = save_preliminary_figure(early, plot) if early else save_front_figure(found, plot)
         typer.echo(made, err=True)
@@ -75,7 +75,7 @@ def front(
 @app.command(rich_help_panel="Look")
 def studies(runs: Runs = RUNS, db: Db = None) -> None:
     """List all studies."""
-    from results.tables import studies_table
+    from results.render.tables import studies_table
 
     with open_store(runs, db) as store:
         console().print(studies_table(store.studies()))
@@ -92,7 +92,7 @@ def show(
     db: Db = None,
 ) -> None:
     """Print everything on record of one trial."""
-    from results.tables import trial_view
+    from results.render.tables import trial_view
 
     with open_store(runs, db) as store:
         record = store.study(study)
@@ -101,7 +101,7 @@ def show(
         lineage, children = store.lineage(found.id), store.children(found.id)
     console().print(trial_view(record, lineage, rungs, artifacts, children))
     if plot:
-        from results.figures import save_curve_figure
+        from results.render.figures import save_curve_figure
 
         typer.echo(save_curve_figure(record, found, rungs, plot), err=True)
 
@@ -130,8 +130,8 @@ def correlate(
 
     Of the search's complete trials, which are trained alike.
     """
-    from results import correlation_tables
     from results.analysis import correlation
+    from results.render import correlation_tables
 
     with open_store(runs, db) as store:
         record = store.study(study)
@@ -153,7 +153,7 @@ def correlate(
     else:
         console().print(correlation_tables.analysis_table(found))
     if plot:
-        from results.heat_map import save_heat_map
+        from results.render.heat_map import save_heat_map
 
         typer.echo(save_heat_map(found, plot), err=True)
 
@@ -188,7 +188,7 @@ def report(
 
     The HTML is one file without scripts, to read, mail or print.
     """
-    from results.report import form_of, render
+    from results.render.report import form_of, render
 
     printed = output is not None and str(output) == "-"
     path = output or Path(f"{study.replace('/', '_')}.{format or 'html'}")

@@ -19,7 +19,7 @@ def modules_after(code: str) -> set[str]:
 
 
 def test_reading_side_imports_no_torch():
-    loaded = modules_after("import results.store.store, results.analysis.front, results.plots")
+    loaded = modules_after("import results.store.store, results.analysis.front, results.render.plots")
     assert {"results.store.store", "sqlalchemy", "moocore", "matplotlib.figure"} <= loaded
     assert not {"torch", "ray", "matplotlib.pyplot"} & loaded
 
@@ -43,8 +43,8 @@ figures.save_curve_figure(found.study, found.best, rungs, Path({str(tmp_path / "
     loaded = modules_after(code)
     assert {
         "results.analysis.overview",
-        "results.tables",
-        "results.figures",
+        "results.render.tables",
+        "results.render.figures",
         "spaces.topologies.chain",
     } <= loaded
     assert not {"torch", "ray", "alembic", "matplotlib.pyplot"} & loaded

@@ -14,14 +14,14 @@ import pytest
 from results.analysis.overview import as_json, overview, rows
 from results.dashboard import fronts
 from results.dashboard.columns import StudyColumns, columns_of
-from results.figures import save_front_figure
-from results.report import render
+from results.render.figures import save_front_figure
+from results.render.report import render
+from results.render.tables import front_csv, front_table
 from results.store.rows import variant_of
 from results.store.store import Store
-from results.tables import front_csv, front_table
 from spaces.topologies.chain import Chain
+from tests.results.render.test_tables import cells, printed
 from tests.results.studies import BEATEN, CHEAP, DEAR, NAME, complete, new_study, scores, setup
-from tests.results.test_tables import cells, printed
 
 GAINS = {  # dB over bicubic, by training
     CHEAP: (0.9, 0.6, 0.6),  # first lucky: 0.7

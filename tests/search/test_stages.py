@@ -17,7 +17,7 @@ from evaluators.training.recipe import Recipe
 from evaluators.training.recipe import Stage as TrainingStage
 from evaluators.trial import Failed, RungReached, evaluate, score, weights_of
 from results.analysis.overview import overview
-from results.card import stage_text
+from results.render.card import stage_text
 from results.store.schema import Trial
 from results.store.store import Store
 from search.config import ConfigError, resolve

@@ -17,8 +17,8 @@ from rich.console import Console
 from scipy import stats
 
 from results.analysis.correlation import analyse, partial_correlation, rank_correlation, rung_links
-from results.correlation_tables import analysis_table, as_json
-from results.heat_map import save_heat_map
+from results.render.correlation_tables import analysis_table, as_json
+from results.render.heat_map import save_heat_map
 from results.store.store import Store
 from spaces.architecture import Block
 from spaces.measurement import Measurement

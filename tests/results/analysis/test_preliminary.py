@@ -21,11 +21,11 @@ from results.analysis.preliminary import (
     why_no_front,
     workers_of,
 )
-from results.figures import save_preliminary_figure
-from results.report import render
+from results.render.figures import save_preliminary_figure
+from results.render.report import render
+from results.render.tables import front_csv, front_table, studies_table, trial_view
 from results.store.schema import Trial
 from results.store.store import Store
-from results.tables import front_csv, front_table, studies_table, trial_view
 from search.setup import Setup
 from spaces.architecture import Block
 from spaces.topologies.chain import Chain

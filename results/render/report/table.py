@@ -9,7 +9,7 @@ from typing import Any
 
 from results.analysis.overview import Overview
 from results.analysis.repeats import is_repeat
-from results.report.record import measurement_title, parent_number, steps_by_trial, utc_text
+from results.render.report.record import measurement_title, parent_number, steps_by_trial, utc_text
 from results.store.schema import Rung
 from spaces.architecture import Architecture
 

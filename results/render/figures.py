@@ -8,7 +8,7 @@ from pathlib import Path
 
 from results.analysis.overview import GIGA, Overview
 from results.analysis.preliminary import Preliminary
-from results.plots import plot_curves, plot_front
+from results.render.plots import plot_curves, plot_front
 from results.store.schema import Rung, Study, Trial
 from spaces.architecture import Architecture
 

@@ -14,9 +14,9 @@ import orjson
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from results.analysis.overview import Overview, overview, spread_text
-from results.report.drawings import drawings
-from results.report.record import count, of_study, of_trials
-from results.report.table import trials_csv
+from results.render.report.drawings import drawings
+from results.render.report.record import count, of_study, of_trials
+from results.render.report.table import trials_csv
 from results.store.schema import Rung
 from results.store.store import Store
 
@@ -75,7 +75,7 @@ _RENDERERS: dict[Form, Callable[[Store, Overview, tuple[Rung, ...]], str]] = {
 @cache
 def _templates(escape: bool) -> Environment:
     made = Environment(
-        loader=PackageLoader("results.report", "templates"),
+        loader=PackageLoader("results.render.report", "templates"),
         autoescape=escape,
         undefined=StrictUndefined,
         trim_blocks=True,

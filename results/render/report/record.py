@@ -25,7 +25,7 @@ from results.analysis.overview import (
 )
 from results.analysis.preliminary import Preliminary, finish_command, preliminary_of, why_no_front
 from results.analysis.repeats import is_repeat
-from results.card import stage_text, start_text, starts_text
+from results.render.card import stage_text, start_text, starts_text
 from results.store.schema import Ask, Rung, Study, Trial, failure_kind, turned_away_by
 from results.store.store import Store
 from spaces.architecture import Architecture

@@ -1,4 +1,4 @@
-"""A matrix of rank correlations as a picture (PNG, or by suffix PDF, SVG), in the manner of ``results.plots``."""
+"""A matrix of rank correlations as a picture (PNG, or by suffix PDF, SVG), in the manner of ``results.render.plots``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from results.analysis.correlation import Analysis
-from results.plots import FAINT, INK
+from results.render.plots import FAINT, INK
 
 CELL = 0.62  # inches
 LABELS = 1.75  # inches for the longest key, left and below

@@ -14,12 +14,12 @@ import pytest
 from rich.console import Console
 
 from results.analysis.overview import overview
-from results.card import stage_text
-from results.report import FORMS, form_of, render
-from results.report.record import to_toml
+from results.render.card import stage_text
+from results.render.report import FORMS, form_of, render
+from results.render.report.record import to_toml
+from results.render.tables import front_table, trial_view
 from results.store.schema import Study
 from results.store.store import Store
-from results.tables import front_table, trial_view
 from search.config import SearchConfig, load, resolve
 from search.inheritance import heir
 from spaces.architecture import Block
@@ -202,7 +202,7 @@ def test_two_thousand_marks_become_one_picture(small_store, monkeypatch):
         for n in range(3000)
     ]
     crowded = replace(found, front=replace(found.front, points=tuple(points)))
-    monkeypatch.setattr("results.report.overview", lambda store, name: crowded)
+    monkeypatch.setattr("results.render.report.overview", lambda store, name: crowded)
     html = render(small_store, studies.NAME, "html")
     assert "data:image/png;base64" in html
     assert len(html) < 500_000
@@ -218,7 +218,7 @@ def test_the_form_is_the_suffix():
 
 def test_reports_need_no_torch(filled):
     code = f"""
-from results.report import FORMS, render
+from results.render.report import FORMS, render
 from results.store.store import Store
 with Store.open({str(filled[0])!r}, create=False) as store:
     [render(store, "phone", form) for form in FORMS]

@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console, RenderableType
 
 from results.analysis.overview import overview, rows
+from results.render.tables import front_csv, front_table, studies_table, trial_view
 from results.store.store import Store
-from results.tables import front_csv, front_table, studies_table, trial_view
 from search.setup import Setup
 from spaces.architecture import Block
 from spaces.topologies.chain import Chain

@@ -12,8 +12,8 @@ from markupsafe import Markup
 
 from results.analysis.overview import Overview
 from results.analysis.preliminary import preliminary_of
-from results.figures import save_front_figure, save_preliminary_figure
-from results.plots import BASELINE, BUDGET, COLOURS, FAINT, FRONT, INK, plot_curves, plot_growth
+from results.render.figures import save_front_figure, save_preliminary_figure
+from results.render.plots import BASELINE, BUDGET, COLOURS, FAINT, FRONT, INK, plot_curves, plot_growth
 from results.store.schema import Rung
 
 CURVES = 8  # of front members; more lines than colours can't be told apart

@@ -33,7 +33,7 @@ from results.analysis.overview import (
 )
 from results.analysis.preliminary import OPEN, Preliminary, why_no_front
 from results.analysis.repeats import is_repeat
-from results.card import start_text, starts_text
+from results.render.card import start_text, starts_text
 from results.store.schema import Artifact, Rung, Study, StudySummary, Trial
 from spaces.architecture import Architecture
 from spaces.objectives import Objective

@@ -11,7 +11,7 @@ from matplotlib.patches import FancyArrowPatch
 from PIL import Image
 
 from results.analysis.front import Front, Objective, Point, Reference, front_of
-from results.plots import COLOURS, plot_curves, plot_front
+from results.render.plots import COLOURS, plot_curves, plot_front
 
 MACS = Objective("macs", "MACs without bias, 3x256x256", "1", "min")
 PSNR = Objective("psnr_y", "Y, 8-bit, border 4, on set5 (1a2b3c4d5e6f)", "dB", "max")

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from results.card import Int8, model_card
 from results.export import Exported
+from results.render.card import Int8, model_card
 from results.store.store import Store
 from search.setup import Setup
 from spaces.build import cost

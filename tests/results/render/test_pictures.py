@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from matplotlib.figure import Figure
 
-from results.pictures import CROP, ERROR_RANGE, busiest_crop, save_comparison
+from results.render.pictures import CROP, ERROR_RANGE, busiest_crop, save_comparison
 
 SIZES = st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3))
 
@@ -80,7 +80,7 @@ def test_the_png_has_a_panel_per_picture(tmp_path: Path, count: int) -> None:
 def test_all_panels_show_the_same_place(
     tmp_path: Path, figures: list[Figure], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("results.pictures.busiest_crop", lambda pixels: (5, 11, 20))
+    monkeypatch.setattr("results.render.pictures.busiest_crop", lambda pixels: (5, 11, 20))
     save_comparison(tmp_path / "c.png", ORIGINAL, OUTPUTS, title="coffee.png: sr-x4", caption="psnr_y, 8-bit")
     axes = figures[0].axes
     shown = [np.asarray(axis.images[0].get_array()) for axis in axes]

@@ -1,0 +1,1 @@
+"""Tables, plots, pictures, model cards and reports."""
