@@ -27,8 +27,8 @@ from evaluators.tasks import RestorationTask, get_task
 from results.analysis.overview import GIGA, cost_key, value
 from results.dashboard.errors import ApiError
 from results.dashboard.uploads import encoded
-from results.export import ARCHITECTURE_SUFFIX, Format, load_network
-from results.handover import export_with_card
+from results.export.files import ARCHITECTURE_SUFFIX, Format, load_network
+from results.export.trial import export_with_card
 from results.render.pictures import ERROR_RANGE
 from results.store.schema import Study, Trial
 from search.config import ConfigError, resumed
@@ -320,9 +320,9 @@ def _degraded(task: RestorationTask, png: bytes) -> _Shown:
 
 
 def export(study: Study, lineage: Sequence[Trial], weights: Path, path: Path, form: Format) -> dict[str, Any]:
-    """Write the network, its model card and its architecture; what ``results.export`` found checking it.
+    """Write the network, its model card and its architecture; what ``results.export.files`` found checking it.
 
-    Raises: ExportError, ValueError: as ``results.export.export``.
+    Raises: ExportError, ValueError: as ``results.export.files.export``.
     """
     began = time.perf_counter()
     exported, card = export_with_card(study, lineage, get_task(study.task).interface, weights, path, form)

@@ -9,8 +9,8 @@ from tempfile import TemporaryDirectory
 from evaluators.training.loop import averaged_weights
 from results.analysis.overview import NoResultError, Overview, overview, steps_of
 from results.analysis.preliminary import Preliminary, preliminary, why_no_front
-from results.export import Exported, Format, check_output
-from results.handover import export_with_card
+from results.export.files import Exported, Format, check_output
+from results.export.trial import export_with_card
 from results.store.schema import Rung, Study, Trial
 from results.store.store import Store
 from search.inheritance import checkpoint_path
@@ -45,7 +45,7 @@ def _instead(found: Overview, early: Preliminary | None) -> str:
 def export_early(
     store: Store, study: Study, trial: Trial, task: Task, path: Path, form: Format, *, folder: Path
 ) -> tuple[Exported, Path]:
-    """As `results.handover.export_trial` for an unfinished trial of the search, putting nothing on record.
+    """As `results.export.trial.export_trial` for an unfinished trial of the search, putting nothing on record.
 
     Card and metadata say that it is preliminary, and at which of how many steps.
 
@@ -53,7 +53,7 @@ def export_early(
         folder: The study's.
 
     Raises:
-        ExportError, ValueError: as ``results.export.export``.
+        ExportError, ValueError: as ``results.export.files.export``.
         NoResultError: if the trial is complete, of another stage, or has no checkpoint.
     """
     check_output(path)

@@ -10,8 +10,8 @@ from evaluators.inference.restoration import restore
 from evaluators.trial import score
 from results.analysis.overview import Overview, overview
 from results.analysis.preliminary import preliminary
-from results.export import load_network
-from results.handover import export_trial
+from results.export.files import load_network
+from results.export.trial import export_trial
 from results.render.figures import save_front_figure
 from results.render.pictures import save_comparison
 from results.render.tables import front_table

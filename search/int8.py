@@ -17,8 +17,16 @@ from evaluators.inference.restoration import restore
 from evaluators.measure.runtime import device_name
 from evaluators.tasks import RestorationTask, get_task
 from evaluators.trial import TrialData
-from results.export import ARCHITECTURE_SUFFIX, CARD_SUFFIX, Exported, Run, check_output, export, load_network
-from results.quantisation import Quantised, check_request, latencies_ms, open_onnx, quantise
+from results.export.files import (
+    ARCHITECTURE_SUFFIX,
+    CARD_SUFFIX,
+    Exported,
+    Run,
+    check_output,
+    export,
+    load_network,
+)
+from results.export.quantisation import Quantised, check_request, latencies_ms, open_onnx, quantise
 from results.render.card import Int8, model_card
 from results.store.artifacts import weights_path
 from results.store.schema import Artifact, Study, Trial
@@ -107,7 +115,7 @@ def export_int8(
         folder: The study's folder.
 
     Raises:
-        ExportError, ValueError: as ``results.export.export`` and ``results.quantisation.quantise``.
+        ExportError, ValueError: as ``results.export.files.export`` and ``results.export.quantisation.quantise``.
         ValueError: if the trial has no weights, or they aren't what was recorded.
     """
     check_request(max_drop, patches)

@@ -25,7 +25,7 @@ from evaluators.measure.runtime import (
     measure_peak_memory,
     place,
 )
-from results.export import ExportError, export
+from results.export.files import ExportError, export
 from results.store.schema import Ask
 from search.asktell import Verdict
 from spaces.architecture import Architecture

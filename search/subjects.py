@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from evaluators.measure.onnx_network import OnnxNetwork
 from evaluators.tasks import RestorationTask, get_task, task_names
 from results.analysis.overview import find_trial
-from results.export import load_network
+from results.export.files import load_network
 from results.store.artifacts import weights_path
 from results.store.store import Store
 from search.inspect import default_task, find_architecture

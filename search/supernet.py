@@ -18,7 +18,7 @@ from evaluators.supernet.network import Supernet
 from evaluators.supernet.training import EXTREMES, Sandwich, SupernetTraining
 from evaluators.tasks import get_task
 from evaluators.trial import baseline_score
-from results.export import export
+from results.export.files import export
 from search.config import ConfigError, resolve
 from search.driving import stops_on_signal
 from search.evaluate import resolve_device

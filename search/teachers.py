@@ -12,7 +12,7 @@ from evaluators.inference.ensemble import restore_averaged
 from evaluators.training.distillation import TeacherSpec
 from evaluators.trial import weights_of
 from results.analysis.overview import find_trial, value
-from results.export import load_network
+from results.export.files import load_network
 from results.store.artifacts import weights_path
 from results.store.schema import Trial
 from results.store.store import Store

@@ -21,7 +21,7 @@ from spaces.sizes import SizeRequirements
 PROBE = 64  # side of the image that a file is tried with
 MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
 MINIMA = (16, 32, 64)
-# Below this our own files weren't checked where they don't say so (results.export.MINIMUM_SIZE).
+# Below this our own files weren't checked where they don't say so (results.export.files.MINIMUM_SIZE).
 _OWN_MINIMUM = 24
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 

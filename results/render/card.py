@@ -16,7 +16,7 @@ LONGEST = 1000  # characters of an architecture: a pruned one names every tensor
 
 
 class ExportedFile(Protocol):
-    """What a card says of a file; ``results.export.Exported`` is one."""
+    """What a card says of a file; ``results.export.files.Exported`` is one."""
 
     @property
     def path(self) -> object: ...

@@ -93,8 +93,8 @@ def export(
     if replace:
         raise ValueError("--replace is for --to-optuna: a file is replaced anyway")
     from evaluators.tasks import get_task
-    from results.export import format_of
-    from results.handover import export_trial
+    from results.export.files import format_of
+    from results.export.trial import export_trial
 
     if max_drop is not None and not int8:
         raise ValueError("--max-drop is the loss that INT8 may cost: give --int8 too")
@@ -149,7 +149,7 @@ def _export_to_optuna(study: str, url: str, replace: bool, runs: Path, db: str |
 def _export_int8(
     store: Any, study: Any, trial: Any, output: Path, max_drop: float | None, patches: int, folder: Path
 ) -> None:
-    from results.quantisation import check_request
+    from results.export.quantisation import check_request
     from search.int8 import export_int8, study_data
 
     check_request(max_drop, patches)

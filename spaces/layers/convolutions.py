@@ -14,7 +14,7 @@ at zero.
 Other forms, ``conv3xc``, ``edbb``, ``ecb`` and ``repvgg``, are in ``spaces.layers.reparameterised``.
 
 The cost of an architecture is that of its merged form: ``spaces.parts`` merges before it counts,
-``results.export`` before it writes ONNX or PT2.
+``results.export.files`` before it writes ONNX or PT2.
 
 A form may also be the training's and not the architecture's: ``convert`` changes the convolutions of any network from
 one form to another, and what the network does stays the same.

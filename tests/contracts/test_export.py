@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from results.export import (
+from results.export.files import (
     CHECK_SIZES,
     FORMATS,
     MAX_ERROR,

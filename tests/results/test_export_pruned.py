@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from evaluators.pruning.prune import prune
-from results.export import MAX_ERROR, export, load_network
+from results.export.files import MAX_ERROR, export, load_network
 from spaces.architecture import Block
 from spaces.build import build, cost
 from spaces.task import super_resolution

@@ -17,7 +17,7 @@ from evaluators.data.photographs import embedded
 from evaluators.data.picture_files import Picture, read_picture, write_picture
 from evaluators.inference.restoration import restore
 from evaluators.measure.metrics import psnr
-from results.export import export
+from results.export.files import export
 from search.apply import find_jobs
 from search.cli import main
 from spaces.architecture import Block

@@ -23,7 +23,7 @@ import torch
 from playwright.sync_api import Browser, Dialog, Locator, Page, expect
 
 from evaluators.tasks import get_task
-from results.export import load_network
+from results.export.files import load_network
 from results.store.store import Store
 from spaces.architecture import Architecture
 from tests.conftest import ROOT

@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from evaluators.tasks import get_task
-from results.export import export
+from results.export.files import export
 from search.cli import main
 from search.evaluation_tables import _same
 from spaces.architecture import Block

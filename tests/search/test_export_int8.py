@@ -14,7 +14,7 @@ import PIL.Image
 import pytest
 
 from evaluators.trial import score
-from results.export import load_network
+from results.export.files import load_network
 from results.store.artifacts import weights_path
 from results.store.store import Store
 from search.int8 import KIND, export_int8, study_data

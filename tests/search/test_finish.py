@@ -19,8 +19,8 @@ from evaluators.measure.onnx_network import OnnxNetwork
 from evaluators.trial import Paused, RungReached, evaluate, score
 from results.analysis.overview import NoResultError, overview
 from results.analysis.preliminary import Remainder, preliminary
-from results.export import load_network
-from results.handover import export_trial
+from results.export.files import load_network
+from results.export.trial import export_trial
 from results.store.schema import Stop
 from results.store.store import Store
 from search.config import ConfigError

@@ -318,7 +318,7 @@ def test_recipes_get_the_studys_losses_patch_and_precision(opened: Opened) -> No
 
 
 def test_teachers_are_trials_published_networks_and_exported_files(opened: Opened, tmp_path: Path) -> None:
-    from results.handover import export_trial
+    from results.export.trial import export_trial
 
     known = published("pan-x2")
     weights = tmp_path / "pan.safetensors"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from onnx import TensorProto
 
-from results.export import load_network
+from results.export.files import load_network
 from results.store.artifacts import weights_path
 from results.store.store import Store
 from search.evaluate import evaluate, network_cost, read_sets, resolve_device, with_latencies

@@ -12,8 +12,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from evaluators.measure.onnx_cost import onnx_cost
-from results.export import export
-from results.quantisation import quantise
+from results.export.files import export
+from results.export.quantisation import quantise
 from spaces.architecture import Architecture, Block
 from spaces.build import build, cost
 from spaces.cost import Cost

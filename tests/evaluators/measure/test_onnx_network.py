@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from evaluators.inference.restoration import restore
 from evaluators.measure.onnx_network import OnnxError, OnnxNetwork
-from results.export import export
+from results.export.files import export
 from spaces.architecture import Block
 from spaces.build import build
 from spaces.padding import run

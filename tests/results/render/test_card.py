@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from results.export import Exported
+from results.export.files import Exported
 from results.render.card import Int8, model_card
 from results.store.store import Store
 from search.setup import Setup

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from results.export import export, load_network
+from results.export.files import export, load_network
 from spaces.architecture import Block
 from spaces.build import build, cost
 from spaces.layers.convolutions import (

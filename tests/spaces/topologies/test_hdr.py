@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from results.export import Format, export
+from results.export.files import Format, export
 from spaces.architecture import Architecture, Block
 from spaces.baselines import baseline, published
 from spaces.blocks import BLOCKS

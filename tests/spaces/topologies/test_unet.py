@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from results.export import export
+from results.export.files import export
 from spaces.architecture import Architecture, Block, Leaf
 from spaces.baselines import baseline, published
 from spaces.baselines.hinet import hinet

@@ -36,7 +36,7 @@ from onnxruntime.quantization import (
 )
 from torch import Tensor
 
-from results.export import ExportError, Run
+from results.export.files import ExportError, Run
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 # What runs in 8 bits together with the convolution before it.
@@ -79,7 +79,7 @@ def quantise(
     *,
     max_drop: float | None = None,
 ) -> Quantised:
-    """Write the INT8 version of an ONNX file that ``results.export.export`` wrote.
+    """Write the INT8 version of an ONNX file that ``results.export.files.export`` wrote.
 
     Args:
         calibration: (1, C, H, W) float32 images that the file can take.

@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from results.export import Format, load_network
-from results.handover import export_trial
+from results.export.files import Format, load_network
+from results.export.trial import export_trial
 from results.store.artifacts import verified, weights_path
 from results.store.schema import Artifact, Trial
 from results.store.store import Store

@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from results.export import ExportError, Run, export
-from results.quantisation import latencies_ms, open_onnx, quantise
+from results.export.files import ExportError, Run, export
+from results.export.quantisation import latencies_ms, open_onnx, quantise
 from spaces.architecture import Architecture, Block
 from spaces.build import build
 from spaces.parts import Network

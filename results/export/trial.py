@@ -7,7 +7,7 @@ from pathlib import Path
 
 from results.analysis.overview import NoResultError
 from results.analysis.preliminary import OPEN, finish_command, remainders_of
-from results.export import CARD_SUFFIX, Exported, Format, check_output, export, load_network
+from results.export.files import CARD_SUFFIX, Exported, Format, check_output, export, load_network
 from results.render.card import model_card
 from results.store.artifacts import weights_path
 from results.store.schema import Artifact, Study, Trial
@@ -30,7 +30,7 @@ def export_trial(
 
     Returns: The exported file, and the card's path.
     Raises:
-        ExportError, ValueError: as ``results.export.export``.
+        ExportError, ValueError: as ``results.export.files.export``.
         NoResultError: if the trial has no weights. ValueError: if they aren't what was recorded.
     """
     check_output(path)

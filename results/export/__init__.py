@@ -1,0 +1,1 @@
+"""Checked files of a trained network."""
