@@ -32,19 +32,19 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import search.engine
 from report import Report, parser
 from rich.table import Table
 
-import search.engine
 import search.execution
 from evaluators.tasks import get_task
 from evaluators.training.recipe import two_stages
 from evaluators.trial import Advanced, Finished, Job, RungReached, TrialData
 from results.store.schema import Trial
 from results.store.store import Store
-from search.asktell import AskTell
-from search.engine import Limits, Search
 from search.execution import Tally
+from search.loop.asktell import AskTell
+from search.loop.engine import Limits, Search
 from search.pool import Ended
 from search.ray_workers import MEBIBYTE, Resources, Workers
 from search.setup import use_one_thread

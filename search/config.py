@@ -286,7 +286,7 @@ class SearchConfig(_Section):
     ordered: bool = True  # results are told in the order of the trials, so that a seed is one sequence
     inherit: bool | None = None  # new architectures start from the tensors of those most like them
     first: tuple[str, ...] = ()  # published networks that a search begins with, NAME or NAME@GMACS
-    filter: str | None = None  # PROXY:SHARE, ``search.screening``
+    filter: str | None = None  # PROXY:SHARE, ``search.loop.screening``
     supernet: Path | None = None  # of the filter, and of the warm start
     warm_start: bool = False  # networks start from their weights in the supernet
     min_psnr: float | str | None = (

@@ -13,7 +13,7 @@ from results.export.files import Exported, Format, check_output
 from results.export.trial import export_with_card
 from results.store.schema import Rung, Study, Trial
 from results.store.store import Store
-from search.inheritance import checkpoint_path
+from search.loop.inheritance import checkpoint_path
 from spaces.measurement import Measurement
 from spaces.task import Task
 

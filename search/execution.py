@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from evaluators.trial import Advanced, Failed, Finished, Job, Paused, RungReached
 from results.store.schema import Artifact, Trial
 from results.store.store import Store
-from search.inheritance import checkpoint_path, start_path
+from search.loop.inheritance import checkpoint_path, start_path
 from search.pace import Clock
 from search.pool import Ended, Lost, Pool, Raised, Taken
 from spaces.cost import CONVENTIONS, Cost

@@ -11,18 +11,18 @@ from rich.console import Console
 
 from results.analysis.overview import Overview, overview
 from results.store.schema import Stop
-from search.asktell import AskTell, Judge, in_turn
 from search.config import ConfigError, SearchConfig
 from search.driving import stops_on_signal
-from search.engine import UNLIMITED, Limits, Search
-from search.halving import Halving
 from search.handing_over import present
-from search.inheritance import Make, inheriting, trained_steps
+from search.loop.asktell import AskTell, Judge, in_turn
+from search.loop.engine import UNLIMITED, Limits, Search
+from search.loop.halving import Halving
+from search.loop.inheritance import Make, inheriting, trained_steps
+from search.loop.runtimes import RuntimeJudge
+from search.loop.screening import Screening, foretold, recorded
 from search.pool import Pool
 from search.progress import TerminalProgress
 from search.repeat import repeat_front
-from search.runtimes import RuntimeJudge
-from search.screening import Screening, foretold, recorded
 from search.setup import Setup
 from search.stages import InterruptedStage
 from search.strategies import create_strategy

@@ -24,9 +24,9 @@ from evaluators.training.recipe import Recipe, two_stages
 from evaluators.trial import Job, TrialData, baseline_score, weights_of
 from results.store.schema import Trial
 from search.config import ConfigError, DataSection, SearchConfig
-from search.first import first_genotypes
-from search.runtimes import Runtimes
-from search.screening import Sieve, find_sieve, find_supernet
+from search.loop.first import first_genotypes
+from search.loop.runtimes import Runtimes
+from search.loop.screening import Sieve, find_sieve, find_supernet
 from spaces.architecture import Architecture
 from spaces.budget import Budget, BudgetError, Candidate
 from spaces.build import size_requirements

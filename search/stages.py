@@ -32,10 +32,10 @@ from results.store.schema import Stage as StageName
 from results.store.schema import Trial
 from search.config import ConfigError, SearchConfig
 from search.driving import stops_on_signal
-from search.engine import Limits
 from search.execution import Execution, cost_measurements, write_weights
 from search.handing_over import trial_network
-from search.inheritance import inheriting
+from search.loop.engine import Limits
+from search.loop.inheritance import inheriting
 from search.planning import Ladder
 from search.progress import TerminalProgress
 from search.stage_time import StageTime, Training, cost_of, stage_time

@@ -23,7 +23,7 @@ from results.store.schema import Study
 from results.store.store import Store, StoreError, StudyExists
 from search.config import ConfigError, SearchConfig, resolve, resumed
 from search.driving import workers
-from search.first import check_first
+from search.loop.first import check_first
 from search.planning import Plan, PlanError, duration
 from search.pool import Pool
 from search.ray_workers import check_reachable

@@ -29,8 +29,8 @@ from evaluators.training.recipe import two_stages
 from evaluators.trial import Finished, Job, RungReached
 from results.store.schema import Trial
 from results.store.store import Store
-from search.asktell import AskTell
-from search.engine import Limits, Search
+from search.loop.asktell import AskTell
+from search.loop.engine import Limits, Search
 from search.pool import Ended
 from search.ray_workers import MEBIBYTE, Resources, Workers
 from search.strategies import STRATEGIES

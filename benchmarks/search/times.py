@@ -48,10 +48,10 @@ from evaluators.training.recipe import two_stages
 from evaluators.trial import Advanced, Failed, Finished, Job, Paused, RungReached
 from results.store.schema import Trial
 from results.store.store import Store
-from search.asktell import AskTell, Promotion
-from search.engine import Limits, Search
 from search.execution import cost_measurements
-from search.halving import Halving
+from search.loop.asktell import AskTell, Promotion
+from search.loop.engine import Limits, Search
+from search.loop.halving import Halving
 from search.pace import Line, Pace, Sample, fit
 from search.planning import Ladder, Plan, PlanError, Stock, make_plan
 from search.pool import Ended, Taken

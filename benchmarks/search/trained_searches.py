@@ -35,11 +35,11 @@ from strategies import DIRECTIONS, Curves, Replay, Run, trained
 from evaluators.tasks import get_task
 from results.store.schema import Study
 from results.store.store import Store
-from search.asktell import AskTell
 from search.config import load as read
 from search.config import resumed
-from search.engine import UNLIMITED
-from search.halving import Halving
+from search.loop.asktell import AskTell
+from search.loop.engine import UNLIMITED
+from search.loop.halving import Halving
 from search.run import Place, run_search
 from search.strategies import STRATEGIES
 from spaces.budget import Budget

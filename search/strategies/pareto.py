@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from results.analysis.front import hypervolume
-from search.halving import survivors
+from search.loop.halving import survivors
 from search.strategies import STRATEGIES, Prospect, Strategy
 from search.strategies.surrogate import Surrogate, features, matrix
 from spaces.architecture import Leaf

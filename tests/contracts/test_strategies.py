@@ -7,9 +7,9 @@ from random import Random
 
 import pytest
 
-from search.asktell import Answer, AskTell
-from search.first import check_first
-from search.halving import Halving
+from search.loop.asktell import Answer, AskTell
+from search.loop.first import check_first
+from search.loop.halving import Halving
 from search.strategies import STRATEGIES, ReplayError, Strategy
 from spaces.space import Genotype, chain_space
 from tests.search.studies import BUDGET, small_space

@@ -15,10 +15,10 @@ from evaluators.training.recipe import two_stages
 from evaluators.trial import Finished, Job, Paused, RungReached, evaluate
 from results.store.schema import Study, Trial
 from results.store.store import Store
-from search.asktell import AskTell, Judge
-from search.engine import Limits, Search
-from search.halving import Halving
-from search.inheritance import inheriting
+from search.loop.asktell import AskTell, Judge
+from search.loop.engine import Limits, Search
+from search.loop.halving import Halving
+from search.loop.inheritance import inheriting
 from search.planning import Ladder
 from search.pool import Ended, Taken
 from search.strategies import STRATEGIES

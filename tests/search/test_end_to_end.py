@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 
 from search.cli import main  # type: ignore[attr-defined]
-from search.inheritance import start_path
+from search.loop.inheritance import start_path
 from tests.search.test_cli import PIXELFRONT, run
 
 SMALL = (  # noqa: SIM905

@@ -13,10 +13,10 @@ import pytest
 from evaluators.tasks import get_task
 from evaluators.trial import Finished, Job, evaluate
 from results.store.store import Store
-from search.asktell import AskTell
-from search.engine import Limits, Search
+from search.loop.asktell import AskTell
+from search.loop.engine import Limits, Search
+from search.loop.runtimes import RuntimeJudge, Runtimes
 from search.run import run_search
-from search.runtimes import RuntimeJudge, Runtimes
 from search.setup import Bench
 from search.strategies import STRATEGIES, Strategy, create_strategy
 from search.studies import Place
@@ -102,7 +102,7 @@ def test_what_is_over_a_limit_is_turned_away_untrained_with_its_reason(store: St
 def test_a_batch_begins_as_a_whole_however_long_its_measuring_takes(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.engine.LONGEST_ABSENCE_S", 0.0)
+    monkeypatch.setattr("search.loop.engine.LONGEST_ABSENCE_S", 0.0)
     stub = Stub()
     running = search(store, new_study(store), tmp_path, stub, trials=20)
     waiting: list[int] = []

@@ -18,7 +18,7 @@ from results.store.schema import Trial
 from results.store.store import Store
 from search.config import ConfigError
 from search.handing_over import trial_network
-from search.inheritance import start_path
+from search.loop.inheritance import start_path
 from search.pipeline import choose_members
 from search.repeat import repeat_front, run_repeat
 from search.stages import InterruptedStage, Stages

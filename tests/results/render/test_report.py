@@ -21,7 +21,7 @@ from results.render.tables import front_table, trial_view
 from results.store.schema import Study
 from results.store.store import Store
 from search.config import SearchConfig, load, resolve
-from search.inheritance import heir
+from search.loop.inheritance import heir
 from spaces.architecture import Block
 from spaces.measurement import Measurement
 from spaces.topologies.chain import Chain

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from results.analysis.front import hypervolume
-from search.asktell import Answer, AskTell
+from search.loop.asktell import Answer, AskTell
 from search.strategies import STRATEGIES, pareto
 from search.strategies.pareto import expected_gains
 from search.strategies.surrogate import Surrogate

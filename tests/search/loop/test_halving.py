@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from results.analysis.front import dominance_ranks
-from search.halving import Halving, survivors
+from search.loop.halving import Halving, survivors
 from spaces.measurement import Direction
 
 DIRECTIONS: tuple[Direction, Direction] = ("max", "min")  # dB, GMACs

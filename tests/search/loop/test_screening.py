@@ -21,8 +21,8 @@ from evaluators.trial import Finished, RungReached, evaluate
 from results.store.schema import Study
 from results.store.store import Store
 from search.config import resolve
-from search.engine import Search
-from search.screening import Filter, Screen, Screening, Sieve, foretold, read_filter, recorded
+from search.loop.engine import Search
+from search.loop.screening import Filter, Screen, Screening, Sieve, foretold, read_filter, recorded
 from search.setup import Setup, prepare
 from spaces.architecture import Architecture
 from spaces.measurement import Measurement

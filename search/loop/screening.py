@@ -25,8 +25,8 @@ from results.analysis.correlation import Estimate, partial_correlation, rank_cor
 from results.analysis.overview import cost_key
 from results.store.schema import Study
 from results.store.store import Store
-from search.asktell import Verdict
 from search.config import ConfigError, SearchConfig
+from search.loop.asktell import Verdict
 from spaces.architecture import Architecture
 from spaces.budget import Candidate
 from spaces.measurement import Measurement

@@ -1,6 +1,6 @@
 """Latency and peak memory of candidates: measured before any training, where they are objectives or limited.
 
-The driver measures, one network after another, while nothing of the study trains (`search.engine`): another process on
+The driver measures, one network after another, while nothing of the study trains (`search.loop.engine`): another process on
 the same cores or GPU would be in the numbers. So trials then run in batches of the window; what later stages make
 (`search.stages`) is measured before its training. On the CPU it is the processor time of the one thread, which is the
 latency on a core of its own, so that what else the machine does hardly counts. Of one network, measured four times on
@@ -27,7 +27,7 @@ from evaluators.measure.runtime import (
 )
 from results.export.files import ExportError, export
 from results.store.schema import Ask
-from search.asktell import Verdict
+from search.loop.asktell import Verdict
 from spaces.architecture import Architecture
 from spaces.budget import Candidate
 from spaces.build import build
@@ -126,7 +126,7 @@ class Runtimes:
 
 
 class RuntimeJudge:
-    """Measures new candidates, and turns those away that are over a limit; a judge of `search.asktell`.
+    """Measures new candidates, and turns those away that are over a limit; a judge of `search.loop.asktell`.
 
     Args:
         objectives: Latency, memory or both, as far as they are objectives or limited.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from search.config import ConfigError, load, resolve
-from search.first import first_genotypes
+from search.loop.first import first_genotypes
 from search.setup import prepare
 from spaces.baselines import published
 from spaces.budget import Budget

@@ -17,14 +17,14 @@ from evaluators.trial import Job
 from results.analysis.repeats import is_repeat
 from results.store.schema import Stop, Trial
 from results.store.store import Store, StoreError
-from search.asktell import Answer, AskTell, Promotion, Told
 from search.ending import state_after
 from search.execution import Execution, Observer, Running, cost_measurements
-from search.inheritance import heir
+from search.loop.asktell import Answer, AskTell, Promotion, Told
+from search.loop.inheritance import heir
+from search.loop.schedule import MEMORY, Position, Schedule
 from search.pace import Clock, Pace, PaceMeter
 from search.planning import Ladder
 from search.pool import Pool
-from search.schedule import MEMORY, Position, Schedule
 from search.strategies import ReplayError
 from spaces.budget import Candidate
 from spaces.cost import Cost
@@ -48,7 +48,7 @@ class Limits:
         steps: Training steps, of all trials together.
         worker_hours: That workers spend on trials, all together, earlier runs of the study included.
 
-    Nothing is begun that steps, seconds or hours aren't enough for, trained to its end (``search.schedule``). How long
+    Nothing is begun that steps, seconds or hours aren't enough for, trained to its end (``search.loop.schedule``). How long
     that takes is foreseen from the pace, so that seconds and hours may still cut trials off, which go on from their
     last rungs when resumed.
     """

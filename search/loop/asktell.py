@@ -1,7 +1,7 @@
 """The order of asking and telling, independent of who finishes when.
 
 A search is a sequence of jobs. A job either trains a new architecture to the first rung, or takes a trial that rests
-at a rung to the next (`search.halving`); without early stopping there is one rung, the whole training. With ordered
+at a rung to the next (`search.loop.halving`); without early stopping there is one rung, the whole training. With ordered
 telling, a job is chosen when exactly the same results have been told, however many workers there are and however
 fast: at most ``window`` jobs are chosen and not yet told, and results are told in the order of the jobs. A seed then
 means one sequence of architectures, and of promotions. Otherwise results are told as they come, and each question
@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
-from search.halving import Halving
-from search.inheritance import Relatives
+from search.loop.halving import Halving
+from search.loop.inheritance import Relatives
 from search.strategies import Prospect, ReplayError, Strategy
 from spaces.architecture import Architecture, Leaf
 from spaces.budget import Budget, Candidate

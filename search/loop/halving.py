@@ -13,7 +13,7 @@ Our deviations:
 - A rung of eta trials lets at least one for each objective go on; at the end of a search any rung does, so that it
   never ends with all of its trials at rest.
 - Decisions are a function of the results told and their order. Who tells them in the order of asking gets one sequence
-  whatever the workers do (`search.asktell`).
+  whatever the workers do (`search.loop.asktell`).
 - What a trial that rests at a rung would have come to is estimated, for the strategy, from those most like it that went
   on: a small network gains less from further steps than a large one.
 """

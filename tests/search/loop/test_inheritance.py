@@ -11,7 +11,7 @@ import pytest
 
 from evaluators.trial import Finished, Job, Paused, RungReached
 from results.store.store import Store, StoreError
-from search.inheritance import Relatives, heir, inheriting, start_path, trained_steps
+from search.loop.inheritance import Relatives, heir, inheriting, start_path, trained_steps
 from tests.search.studies import LADDER, InProcess, job_of_ladder, new_search, new_study, psnr, small_space
 
 

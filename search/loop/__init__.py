@@ -1,0 +1,1 @@
+"""What to try next: questions, rungs, candidates turned away before training."""
