@@ -33,22 +33,22 @@ from typing import Any
 
 import ray
 import search.engine
+import search.execution
 from report import Report, parser
 from rich.table import Table
 
-import search.execution
 from evaluators.tasks import get_task
 from evaluators.training.recipe import two_stages
 from evaluators.trial import Advanced, Finished, Job, RungReached, TrialData
 from results.store.schema import Trial
 from results.store.store import Store
-from search.execution import Tally
 from search.loop.asktell import AskTell
 from search.loop.engine import Limits, Search
-from search.pool import Ended
-from search.ray_workers import MEBIBYTE, Resources, Workers
 from search.setup import use_one_thread
 from search.strategies import STRATEGIES, Strategy
+from search.workers.execution import Tally
+from search.workers.pool import Ended
+from search.workers.ray_workers import MEBIBYTE, Resources, Workers
 from spaces.architecture import Architecture
 from spaces.baselines import baseline
 from spaces.budget import Budget

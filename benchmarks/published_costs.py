@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 
 from results.dashboard.published import COSTS
-from search.execution import cost_measurements
+from search.workers.execution import cost_measurements
 from spaces.baselines import baseline_names, published
 from spaces.build import cost
 

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from evaluators.measure.timing import work
 from results.durations import seconds
-from search.ray_workers import MEBIBYTE, Resources, Workers
 from search.setup import Bench
+from search.workers.ray_workers import MEBIBYTE, Resources, Workers
 
 
 @contextmanager

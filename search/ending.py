@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from results.store.schema import Stop, StudyState
-from search.execution import Tally
+from search.workers.execution import Tally
 
 LIMITS: tuple[Stop, ...] = ("trials", "steps", "exhausted")  # that leave nothing to be resumed
 

@@ -13,8 +13,8 @@ from rich.text import Text
 
 from results.analysis.front import hypervolume
 from results.store.schema import Trial
-from search.execution import Tally
 from search.loop.engine import UNLIMITED, Limits
+from search.workers.execution import Tally
 from spaces.architecture import Architecture
 from spaces.objectives import Objective
 

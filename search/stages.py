@@ -32,7 +32,6 @@ from results.store.schema import Stage as StageName
 from results.store.schema import Trial
 from search.config import ConfigError, SearchConfig
 from search.driving import stops_on_signal
-from search.execution import Execution, cost_measurements, write_weights
 from search.handing_over import trial_network
 from search.loop.engine import Limits
 from search.loop.inheritance import inheriting
@@ -41,6 +40,7 @@ from search.progress import TerminalProgress
 from search.stage_time import StageTime, Training, cost_of, stage_time
 from search.studies import Opened
 from search.teachers import Teacher
+from search.workers.execution import Execution, cost_measurements, write_weights
 from spaces.architecture import Architecture
 from spaces.baselines import published
 from spaces.build import build, cost, size_requirements

@@ -25,8 +25,6 @@ from search.config import ConfigError, SearchConfig, resolve, resumed
 from search.driving import workers
 from search.loop.first import check_first
 from search.planning import Plan, PlanError, duration
-from search.pool import Pool
-from search.ray_workers import check_reachable
 from search.setup import (
     Bench,
     Setup,
@@ -40,6 +38,8 @@ from search.strategies import STRATEGIES, create_strategy
 from search.time_plan import config_of, measure, plan_for
 from search.timing import Measured
 from search.trackers import find_tracker, tracked
+from search.workers.pool import Pool
+from search.workers.ray_workers import check_reachable
 from spaces.baselines import published
 from spaces.checkpoint import load_published
 

@@ -20,7 +20,7 @@ ALLOWED = {
     "search": {"search", "results", "evaluators", "spaces"},
 }
 HOMES = {
-    "ray": ["search/ray_workers.py"],
+    "ray": ["search/workers/ray_workers.py"],
     # Asking its samplers, and handing a study over, have nothing in common but the library.
     "optuna": ["search/optuna_export.py", "search/strategies/optuna_samplers.py"],
     "nni": ["search/nni/__init__.py", "search/nni/nas.py", "search/nni/oneshot.py", "search/nni/tuners.py"],

@@ -31,9 +31,9 @@ from results.store.schema import Trial
 from results.store.store import Store
 from search.loop.asktell import AskTell
 from search.loop.engine import Limits, Search
-from search.pool import Ended
-from search.ray_workers import MEBIBYTE, Resources, Workers
 from search.strategies import STRATEGIES
+from search.workers.pool import Ended
+from search.workers.ray_workers import MEBIBYTE, Resources, Workers
 from spaces.baselines import baseline
 from spaces.budget import Budget
 from spaces.measurement import Measurement

@@ -48,15 +48,15 @@ from evaluators.training.recipe import two_stages
 from evaluators.trial import Advanced, Failed, Finished, Job, Paused, RungReached
 from results.store.schema import Trial
 from results.store.store import Store
-from search.execution import cost_measurements
 from search.loop.asktell import AskTell, Promotion
 from search.loop.engine import Limits, Search
 from search.loop.halving import Halving
 from search.pace import Line, Pace, Sample, fit
 from search.planning import Ladder, Plan, PlanError, Stock, make_plan
-from search.pool import Ended, Taken
 from search.setup import use_one_thread
 from search.strategies import STRATEGIES
+from search.workers.execution import cost_measurements
+from search.workers.pool import Ended, Taken
 from spaces.architecture import Architecture
 from spaces.budget import Candidate
 from spaces.cost import Cost

@@ -18,14 +18,14 @@ from results.analysis.repeats import is_repeat
 from results.store.schema import Stop, Trial
 from results.store.store import Store, StoreError
 from search.ending import state_after
-from search.execution import Execution, Observer, Running, cost_measurements
 from search.loop.asktell import Answer, AskTell, Promotion, Told
 from search.loop.inheritance import heir
 from search.loop.schedule import MEMORY, Position, Schedule
 from search.pace import Clock, Pace, PaceMeter
 from search.planning import Ladder
-from search.pool import Pool
 from search.strategies import ReplayError
+from search.workers.execution import Execution, Observer, Running, cost_measurements
+from search.workers.pool import Pool
 from spaces.budget import Candidate
 from spaces.cost import Cost
 from spaces.measurement import Measurement

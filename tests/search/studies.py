@@ -20,9 +20,9 @@ from search.loop.engine import Limits, Search
 from search.loop.halving import Halving
 from search.loop.inheritance import inheriting
 from search.planning import Ladder
-from search.pool import Ended, Taken
 from search.strategies import STRATEGIES
 from search.studies import Opened
+from search.workers.pool import Ended, Taken
 from spaces.architecture import Architecture
 from spaces.budget import Budget, extreme
 from spaces.build import cost

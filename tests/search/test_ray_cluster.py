@@ -26,12 +26,12 @@ from evaluators.trial import Advanced, Finished, Job, RungReached, TrialData, ev
 from results.store.schema import Trial
 from results.store.store import Store
 from search.cli import app  # type: ignore[attr-defined]
-from search.execution import Execution
-from search.pool import Ended
-from search.ray_workers import MEBIBYTE, ClusterError, Resources, Workers
+from search.workers.execution import Execution
+from search.workers.pool import Ended
+from search.workers.ray_workers import MEBIBYTE, ClusterError, Resources, Workers
 from tests.evaluators.small import TASK, TINY, pairs, recipe
 from tests.search.studies import new_study
-from tests.search.test_ray_workers import collect
+from tests.search.workers.test_ray_workers import collect
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 STORE: dict[str, Any] = {"object_store_memory": 80 * MEBIBYTE}

@@ -9,7 +9,7 @@ from typing import Any
 
 from evaluators.trial import Advanced, Finished, Job, Paused, RungReached
 from search.pace import Line, Pace, Sample, fit
-from search.pool import Ended, Lost, Taken
+from search.workers.pool import Ended, Lost, Taken
 from spaces.architecture import Architecture
 from spaces.build import cost
 from spaces.cost import Cost

@@ -12,8 +12,8 @@ import pytest
 
 from evaluators.trial import Failed, Finished, Job, Paused, RungReached
 from results.store.store import Store, StoreError
-from search.execution import EvaluationError
-from search.pool import Ended, Lost, Raised
+from search.workers.execution import EvaluationError
+from search.workers.pool import Ended, Lost, Raised
 from spaces.measurement import Measurement
 from spaces.space import chain_space
 from tests.search.studies import (

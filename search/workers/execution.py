@@ -19,7 +19,7 @@ from results.store.schema import Artifact, Trial
 from results.store.store import Store
 from search.loop.inheritance import checkpoint_path, start_path
 from search.pace import Clock
-from search.pool import Ended, Lost, Pool, Raised, Taken
+from search.workers.pool import Ended, Lost, Pool, Raised, Taken
 from spaces.cost import CONVENTIONS, Cost
 from spaces.measurement import Measurement
 from spaces.task import Task

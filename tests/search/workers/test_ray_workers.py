@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search.pool import Ended, Lost, Raised, Taken
-from search.ray_workers import (
+from search.workers.pool import Ended, Lost, Raised, Taken
+from search.workers.ray_workers import (
     MEBIBYTE,
     STARTS,
     ClusterError,

@@ -42,7 +42,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import psutil  # isort: skip  # Ray brings it along, and has put it on the path
 
-from search.pool import Ended, Lost, Raised, Taken
+from search.workers.pool import Ended, Lost, Raised, Taken
 
 JobT = TypeVar("JobT")
 DataT = TypeVar("DataT")

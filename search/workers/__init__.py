@@ -1,0 +1,1 @@
+"""Running trials on workers, and recording what they send."""
