@@ -95,7 +95,9 @@ class DataSection(_Section):
 class TrainingSection(_Section):
     """How every trial is trained."""
 
-    steps: int = Field(STEPS, ge=1)  # "auto", the default within a time: the plan's (``search.planning``)
+    steps: int = Field(
+        STEPS, ge=1
+    )  # "auto", the default within a time: the plan's (``search.planning.plan``)
     batch: int = Field(16, ge=1)
     patch: int = Field(0, ge=0)  # 0: the task's
     learning_rate: float = Field(2e-3, gt=0)

@@ -20,15 +20,15 @@ from results.store.schema import Stage, Stop, Study, StudyState, Trial
 from search.config import ConfigError, SearchConfig, resolve
 from search.handing_over import present
 from search.int8 import export_int8
-from search.planning import AFTER_SEARCH, LEAST_STEPS, Ladder
+from search.planning.plan import AFTER_SEARCH, LEAST_STEPS, Ladder
+from search.planning.stage_time import Training, cost_of
+from search.planning.study_plan import ladder_of
 from search.repeat import repeat_front
 from search.run import search
 from search.stage_tables import stage_table
-from search.stage_time import Training, cost_of
 from search.stages import InterruptedStage, Order, Plan, Stages, prune_all, read_recipe, recipe_of
 from search.studies import Opened, Place, introduce, open_study
 from search.teachers import Teacher, find_teacher, trial_teacher
-from search.time_plan import ladder_of
 from spaces.objectives import QUALITIES
 from spaces.registry import UnknownNameError
 

@@ -20,13 +20,13 @@ from search.loop.halving import Halving
 from search.loop.inheritance import Make, inheriting, trained_steps
 from search.loop.runtimes import RuntimeJudge
 from search.loop.screening import Screening, foretold, recorded
+from search.planning.study_plan import ladder_of
 from search.progress import TerminalProgress
 from search.repeat import repeat_front
 from search.setup import Setup
 from search.stages import InterruptedStage
 from search.strategies import create_strategy
 from search.studies import Opened, Place, introduce, open_study
-from search.time_plan import ladder_of
 from search.workers.pool import Pool
 from spaces.budget import extreme
 

@@ -35,9 +35,9 @@ from search.driving import stops_on_signal
 from search.handing_over import trial_network
 from search.loop.engine import Limits
 from search.loop.inheritance import inheriting
-from search.planning import Ladder
+from search.planning.plan import Ladder
+from search.planning.stage_time import StageTime, Training, cost_of, stage_time
 from search.progress import TerminalProgress
-from search.stage_time import StageTime, Training, cost_of, stage_time
 from search.studies import Opened
 from search.teachers import Teacher
 from search.workers.execution import Execution, cost_measurements, write_weights

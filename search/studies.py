@@ -24,7 +24,9 @@ from results.store.store import Store, StoreError, StudyExists
 from search.config import ConfigError, SearchConfig, resolve, resumed
 from search.driving import workers
 from search.loop.first import check_first
-from search.planning import Plan, PlanError, duration
+from search.planning.plan import Plan, PlanError, duration
+from search.planning.study_plan import config_of, measure, plan_for
+from search.planning.timing import Measured
 from search.setup import (
     Bench,
     Setup,
@@ -35,8 +37,6 @@ from search.setup import (
     with_settings,
 )
 from search.strategies import STRATEGIES, create_strategy
-from search.time_plan import config_of, measure, plan_for
-from search.timing import Measured
 from search.trackers import find_tracker, tracked
 from search.workers.pool import Pool
 from search.workers.ray_workers import check_reachable

@@ -3,8 +3,8 @@
     python benchmarks/search/pace.py                      # x4 super-resolution within 6 GMACs, about a minute
     python benchmarks/search/pace.py --space unet --task denoise --max-gmacs 20
 
-Times the networks that a search would time (`search.timing`) and as many others that it wouldn't, in one process on one
-thread, and prints for the others what the fit over GMACs, activations and convolutions says (`search.pace`), and what a
+Times the networks that a search would time (`search.planning.timing`) and as many others that it wouldn't, in one process on one
+thread, and prints for the others what the fit over GMACs, activations and convolutions says (`search.planning.pace`), and what a
 fit over GMACs alone would.
 """
 
@@ -23,8 +23,8 @@ from evaluators.measure.timing import TimingJob, time_networks
 from evaluators.tasks import get_task
 from evaluators.training.recipe import two_stages
 from evaluators.trial import TrialData
-from search.pace import Sample, fit
-from search.timing import sample_costs, to_time
+from search.planning.pace import Sample, fit
+from search.planning.timing import sample_costs, to_time
 from spaces.budget import Budget
 from spaces.build import cost
 from spaces.catalog import named_space

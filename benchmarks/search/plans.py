@@ -23,7 +23,7 @@ from rich.table import Table
 
 from results.durations import seconds
 from results.store.store import Store
-from search.planning import Plan
+from search.planning.plan import Plan
 
 sys.path.append(str(Path(__file__).parents[1]))
 

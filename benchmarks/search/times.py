@@ -51,8 +51,8 @@ from results.store.store import Store
 from search.loop.asktell import AskTell, Promotion
 from search.loop.engine import Limits, Search
 from search.loop.halving import Halving
-from search.pace import Line, Pace, Sample, fit
-from search.planning import Ladder, Plan, PlanError, Stock, make_plan
+from search.planning.pace import Line, Pace, Sample, fit
+from search.planning.plan import Ladder, Plan, PlanError, Stock, make_plan
 from search.setup import use_one_thread
 from search.strategies import STRATEGIES
 from search.workers.execution import cost_measurements

@@ -423,7 +423,7 @@ def plan(**options: Any) -> None:
     Takes the options of `search`, or a TOML file. Trains nothing beyond a few timed steps, and records nothing.
     """
     from search.config import load
-    from search.plan import run_plan
+    from search.planning.report import run_plan
 
     file, as_json = options.pop("file"), options.pop("json")
     run_plan(

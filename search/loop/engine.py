@@ -21,8 +21,8 @@ from search.ending import state_after
 from search.loop.asktell import Answer, AskTell, Promotion, Told
 from search.loop.inheritance import heir
 from search.loop.schedule import MEMORY, Position, Schedule
-from search.pace import Clock, Pace, PaceMeter
-from search.planning import Ladder
+from search.planning.pace import Clock, Pace, PaceMeter
+from search.planning.plan import Ladder
 from search.strategies import ReplayError
 from search.workers.execution import Execution, Observer, Running, cost_measurements
 from search.workers.pool import Pool

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from math import inf
 from typing import Literal
 
-from search.pace import Clock, PaceMeter, makespan
-from search.planning import Ladder
+from search.planning.pace import Clock, PaceMeter, makespan
+from search.planning.plan import Ladder
 from spaces.cost import Cost
 
 SLACK = 1.05  # on all that is foreseen

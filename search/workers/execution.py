@@ -18,7 +18,7 @@ from evaluators.trial import Advanced, Failed, Finished, Job, Paused, RungReache
 from results.store.schema import Artifact, Trial
 from results.store.store import Store
 from search.loop.inheritance import checkpoint_path, start_path
-from search.pace import Clock
+from search.planning.pace import Clock
 from search.workers.pool import Ended, Lost, Pool, Raised, Taken
 from spaces.cost import CONVENTIONS, Cost
 from spaces.measurement import Measurement

@@ -19,7 +19,7 @@ from search.loop.asktell import AskTell, Judge
 from search.loop.engine import Limits, Search
 from search.loop.halving import Halving
 from search.loop.inheritance import inheriting
-from search.planning import Ladder
+from search.planning.plan import Ladder
 from search.strategies import STRATEGIES
 from search.studies import Opened
 from search.workers.pool import Ended, Taken

@@ -18,9 +18,9 @@ from evaluators.tasks import get_task
 from evaluators.training.recipe import two_stages
 from evaluators.trial import TrialData
 from search.config import ConfigError, chooses_steps, resolve
-from search.planning import Ladder, Plan, duration, whole_s
-from search.stage_time import StageTime, Training
-from search.timing import Measured, TimingError, sample_costs, time_workers, to_time
+from search.planning.plan import Ladder, Plan, duration, whole_s
+from search.planning.stage_time import StageTime, Training
+from search.planning.timing import Measured, TimingError, sample_costs, time_workers, to_time
 from search.workers.pool import Ended, Lost, Raised, Taken
 from spaces.build import cost
 from tests.search.studies import BUDGET, TASK, small_space

@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 from evaluators.trial import Advanced, Finished, Job, Paused, RungReached
-from search.pace import Line, Pace, Sample, fit
+from search.planning.pace import Line, Pace, Sample, fit
 from search.workers.pool import Ended, Lost, Taken
 from spaces.architecture import Architecture
 from spaces.build import cost

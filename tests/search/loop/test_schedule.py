@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from results.store.store import Store
-from search.pace import Line, Pace, PaceMeter, makespan
-from search.planning import Ladder, Plan, PlanError, Stock, make_plan, whole_s
-from search.timing import sample_costs
+from search.planning.pace import Line, Pace, PaceMeter, makespan
+from search.planning.plan import Ladder, Plan, PlanError, Stock, make_plan, whole_s
+from search.planning.timing import sample_costs
 from spaces.cost import Cost
 from tests.search.studies import BUDGET, genotypes, new_search, new_study, small_space
 from tests.search.virtual import Machine, VirtualClock, VirtualPool, by_gmacs, timed

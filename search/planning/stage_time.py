@@ -9,8 +9,8 @@ from math import inf, isfinite
 from statistics import median
 
 from results.store.schema import Trial
-from search.pace import Pace, PaceMeter, makespan
-from search.planning import LEAST_STEPS, Ladder, rounded, whole_s
+from search.planning.pace import Pace, PaceMeter, makespan
+from search.planning.plan import LEAST_STEPS, Ladder, rounded, whole_s
 from search.studies import Opened
 from spaces.architecture import Architecture
 from spaces.build import cost

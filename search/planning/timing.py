@@ -11,7 +11,7 @@ from statistics import fmean, harmonic_mean, median
 
 from evaluators.measure.timing import NetworkTime, Timed, TimingJob
 from evaluators.training.recipe import Recipe
-from search.pace import Clock, Pace, Sample, fit
+from search.planning.pace import Clock, Pace, Sample, fit
 from search.workers.pool import Ended, Lost, Pool, Raised
 from search.workers.ray_workers import ClusterError
 from spaces.architecture import Architecture

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from math import ceil, floor
 from typing import Any
 
-from search.pace import Pace
+from search.planning.pace import Pace
 from spaces.cost import Convention, Cost
 
 USED = 0.9  # of the workers' time; the rest is starts, ends and networks that are slower than expected

@@ -8,10 +8,10 @@ from math import inf, isfinite
 from typing import Any
 
 from search.config import SearchConfig, chooses_steps, resolve
-from search.planning import Ladder, Plan, Stock, make_plan
+from search.planning.plan import Ladder, Plan, Stock, make_plan
+from search.planning.timing import Measured, sample_costs, time_workers, to_time
 from search.setup import Bench, Setup
 from search.strategies import cost_of_proposals
-from search.timing import Measured, sample_costs, time_workers, to_time
 from search.workers.pool import Pool
 from spaces.baselines import published
 
