@@ -44,8 +44,8 @@ from results.store.schema import Trial
 from results.store.store import Store
 from search.loop.asktell import AskTell
 from search.loop.engine import Limits, Search
-from search.setup import use_one_thread
 from search.strategies import STRATEGIES, Strategy
+from search.study.context import use_one_thread
 from search.workers.execution import Tally
 from search.workers.pool import Ended
 from search.workers.ray_workers import MEBIBYTE, Resources, Workers

@@ -22,8 +22,8 @@ from results.store.schema import Study, Trial
 from results.store.store import Store
 from search.config import ConfigError, resumed
 from search.evaluate import resolve_device
-from search.setup import load_data
-from search.studies import Place, only_driver
+from search.study.context import load_data
+from search.study.opening import Place, only_driver
 from spaces.architecture import Architecture
 from spaces.build import build
 from spaces.measurement import Measurement

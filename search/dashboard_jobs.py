@@ -32,7 +32,7 @@ from results.export.trial import export_with_card
 from results.render.pictures import ERROR_RANGE
 from results.store.schema import Study, Trial
 from search.config import ConfigError, resumed
-from search.setup import held_out
+from search.study.context import held_out
 from spaces.architecture import Architecture
 from spaces.build import part_costs, size_requirements
 from spaces.build import parts as parts_of

@@ -14,7 +14,7 @@ from evaluators.training.recipe import Loss, Recipe
 from search.config import ConfigError
 from search.prune import report
 from search.stages import InterruptedStage, Order, Stages, recipe_of
-from search.studies import Place, open_study
+from search.study.opening import Place, open_study
 from search.teachers import find_teacher
 from spaces.registry import UnknownNameError
 

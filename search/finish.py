@@ -27,7 +27,7 @@ from results.store.store import Store
 from search.config import ConfigError
 from search.handing_over import present
 from search.stages import UNFINISHED, InterruptedStage, Stages
-from search.studies import Opened, Place, open_study
+from search.study.opening import Opened, Place, open_study
 
 
 def run_finish(

@@ -17,7 +17,7 @@ from results.render.pictures import save_comparison
 from results.render.tables import front_table
 from results.store.artifacts import weights_path
 from results.store.schema import Trial
-from search.studies import Opened
+from search.study.opening import Opened
 from spaces.architecture import Architecture
 from spaces.parts import Network
 

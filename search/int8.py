@@ -32,7 +32,7 @@ from results.store.artifacts import weights_path
 from results.store.schema import Artifact, Study, Trial
 from results.store.store import Store
 from search.config import ConfigError, resumed
-from search.setup import load_data
+from search.study.context import load_data
 from spaces.architecture import Architecture
 from spaces.measurement import Measurement
 from spaces.parts import Network

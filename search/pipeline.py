@@ -27,7 +27,7 @@ from search.repeat import repeat_front
 from search.run import search
 from search.stage_tables import stage_table
 from search.stages import InterruptedStage, Order, Plan, Stages, prune_all, read_recipe, recipe_of
-from search.studies import Opened, Place, introduce, open_study
+from search.study.opening import Opened, Place, introduce, open_study
 from search.teachers import Teacher, find_teacher, trial_teacher
 from spaces.objectives import QUALITIES
 from spaces.registry import UnknownNameError

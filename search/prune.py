@@ -27,7 +27,7 @@ from search.stages import (
     read_recipe,
     recipe_of,
 )
-from search.studies import Opened, Place, open_study
+from search.study.opening import Opened, Place, open_study
 from spaces.baselines import published
 from spaces.build import cost
 from spaces.registry import UnknownNameError

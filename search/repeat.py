@@ -16,7 +16,7 @@ from results.render.tables import front_table
 from results.store.schema import Stop, StudyState, Trial
 from search.config import ConfigError
 from search.stages import InterruptedStage, Stages, check_repeatable
-from search.studies import Opened, Place, open_study
+from search.study.opening import Opened, Place, open_study
 
 TIMES = 3  # where neither the command nor the study says
 

@@ -12,7 +12,6 @@ from rich.console import Console
 from results.analysis.overview import Overview, overview
 from results.store.schema import Stop
 from search.config import ConfigError, SearchConfig
-from search.driving import stops_on_signal
 from search.handing_over import present
 from search.loop.asktell import AskTell, Judge, in_turn
 from search.loop.engine import UNLIMITED, Limits, Search
@@ -21,12 +20,13 @@ from search.loop.inheritance import Make, inheriting, trained_steps
 from search.loop.runtimes import RuntimeJudge
 from search.loop.screening import Screening, foretold, recorded
 from search.planning.study_plan import ladder_of
-from search.progress import TerminalProgress
 from search.repeat import repeat_front
-from search.setup import Setup
 from search.stages import InterruptedStage
 from search.strategies import create_strategy
-from search.studies import Opened, Place, introduce, open_study
+from search.study.context import Setup
+from search.study.driver import stops_on_signal
+from search.study.opening import Opened, Place, introduce, open_study
+from search.study.progress import TerminalProgress
 from search.workers.pool import Pool
 from spaces.budget import extreme
 

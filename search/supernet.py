@@ -20,10 +20,10 @@ from evaluators.tasks import get_task
 from evaluators.trial import baseline_score
 from results.export.files import export
 from search.config import ConfigError, resolve
-from search.driving import stops_on_signal
 from search.evaluate import resolve_device
 from search.inspect import find_architecture
-from search.setup import Setup, prepare
+from search.study.context import Setup, prepare
+from search.study.driver import stops_on_signal
 from spaces.architecture import Architecture
 
 CHUNK = 10  # steps between looks at the clock and at Ctrl-C

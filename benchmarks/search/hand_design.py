@@ -46,7 +46,7 @@ from spaces.build import cost
 from spaces.topologies.chain import MINIMUM_WIDTH, Chain
 
 if TYPE_CHECKING:
-    from search.setup import Bench
+    from search.study.context import Bench
 
 sys.path.append(str(Path(__file__).parents[1]))  # report.py, which all benchmarks share
 
@@ -192,7 +192,7 @@ class Work:
     def bench(self) -> Bench:
         """Data and recipe, made by what makes a search's."""
         from search.config import load, resolve
-        from search.setup import prepare_bench
+        from search.study.context import prepare_bench
 
         train, validation, other = self.link_images()
         said = {"data.train": train, "data.validation": validation, "data.test": other}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import tabular
 
 if TYPE_CHECKING:
-    from search.setup import Bench
+    from search.study.context import Bench
     from spaces.architecture import Architecture, Leaf
 
 GENES: dict[str, Leaf] = {

@@ -43,8 +43,8 @@ from evaluators.tasks import get_task
 from results.analysis.front import hypervolume
 from search.loop.asktell import Answer, AskTell
 from search.loop.halving import Halving
-from search.setup import use_one_thread
 from search.strategies import STRATEGIES, Strategy
+from search.study.context import use_one_thread
 from spaces.budget import Budget
 from spaces.measurement import Direction
 from spaces.space import Genotype, Space

@@ -27,7 +27,7 @@ from results.analysis.correlation import Estimate, partial_correlation, rank_cor
 
 if TYPE_CHECKING:
     from evaluators.supernet.training import SupernetTraining
-    from search.setup import Bench
+    from search.study.context import Bench
 
 STEPS = 4000
 KEEP_EVERY = 100

@@ -43,7 +43,7 @@ sys.path.append(str(Path(__file__).parents[1]))  # report.py, which all benchmar
 if TYPE_CHECKING:
     from evaluators.data.pairs import PairSet
     from evaluators.training.recipe import Recipe
-    from search.setup import Bench
+    from search.study.context import Bench
     from spaces.space import Space
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -254,7 +254,7 @@ class Work:
         """Data and recipe, made by what makes a search's."""
         from search.config import load as read
         from search.config import resolve
-        from search.setup import prepare_bench
+        from search.study.context import prepare_bench
 
         train, validation = self.link_images()
         flags = {"data.train": train, "data.validation": validation}

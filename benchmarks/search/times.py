@@ -53,8 +53,8 @@ from search.loop.engine import Limits, Search
 from search.loop.halving import Halving
 from search.planning.pace import Line, Pace, Sample, fit
 from search.planning.plan import Ladder, Plan, PlanError, Stock, make_plan
-from search.setup import use_one_thread
 from search.strategies import STRATEGIES
+from search.study.context import use_one_thread
 from search.workers.execution import cost_measurements
 from search.workers.pool import Ended, Taken
 from spaces.architecture import Architecture

@@ -136,7 +136,7 @@ Settings = Annotated[
 
 
 def place_of(runs: Path, db: str | None) -> Any:
-    from search.studies import Place
+    from search.study.opening import Place
 
     return Place(db or str(runs / "pixelfront.db"), runs)
 

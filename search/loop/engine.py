@@ -17,13 +17,13 @@ from evaluators.trial import Job
 from results.analysis.repeats import is_repeat
 from results.store.schema import Stop, Trial
 from results.store.store import Store, StoreError
-from search.ending import state_after
 from search.loop.asktell import Answer, AskTell, Promotion, Told
 from search.loop.inheritance import heir
 from search.loop.schedule import MEMORY, Position, Schedule
 from search.planning.pace import Clock, Pace, PaceMeter
 from search.planning.plan import Ladder
 from search.strategies import ReplayError
+from search.study.ending import state_after
 from search.workers.execution import Execution, Observer, Running, cost_measurements
 from search.workers.pool import Pool
 from spaces.budget import Candidate

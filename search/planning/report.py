@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.table import Table
 
 from search.config import resolve
-from search.driving import data_bytes, workers
 from search.planning.plan import AFTER_SEARCH, Ladder, Plan, duration, part_s, whole_s
 from search.planning.study_plan import config_of, ladder_of, measure, plan_for
 from search.planning.timing import Measured, sample_costs
-from search.setup import Setup, prepare, use_one_thread
+from search.study.context import Setup, prepare, use_one_thread
+from search.study.driver import data_bytes, workers
 from search.workers.ray_workers import check_reachable
 from spaces.budget import Candidate
 

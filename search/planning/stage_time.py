@@ -11,7 +11,7 @@ from statistics import median
 from results.store.schema import Trial
 from search.planning.pace import Pace, PaceMeter, makespan
 from search.planning.plan import LEAST_STEPS, Ladder, rounded, whole_s
-from search.studies import Opened
+from search.study.opening import Opened
 from spaces.architecture import Architecture
 from spaces.build import cost
 from spaces.cost import Cost

@@ -10,8 +10,8 @@ from typing import Any
 from search.config import SearchConfig, chooses_steps, resolve
 from search.planning.plan import Ladder, Plan, Stock, make_plan
 from search.planning.timing import Measured, sample_costs, time_workers, to_time
-from search.setup import Bench, Setup
 from search.strategies import cost_of_proposals
+from search.study.context import Bench, Setup
 from search.workers.pool import Pool
 from spaces.baselines import published
 

@@ -14,7 +14,7 @@ from evaluators.tasks import get_task
 from evaluators.tasks.denoise import Denoise
 from evaluators.tasks.synthetic import SyntheticTask
 from evaluators.trial import baseline_score, score
-from search.setup import hold_out
+from search.study.context import hold_out
 from spaces.architecture import Block
 from spaces.build import build
 from spaces.catalog import named_space

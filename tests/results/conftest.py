@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from results.store.store import Store
-from search.setup import Setup
+from search.study.context import Setup
 from tests.results import studies
 from tests.results.postgres import Server, running_server
 

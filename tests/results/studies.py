@@ -17,7 +17,7 @@ from results.store.rows import variant_of
 from results.store.schema import Artifact, Stage, Study, Trial
 from results.store.store import Store
 from search.config import resolve
-from search.setup import Setup, environment, prepare
+from search.study.context import Setup, environment, prepare
 from search.workers.execution import cost_measurements
 from spaces.architecture import Block
 from spaces.build import build, cost

@@ -21,7 +21,7 @@ from search.loop.halving import Halving
 from search.loop.inheritance import inheriting
 from search.planning.plan import Ladder
 from search.strategies import STRATEGIES
-from search.studies import Opened
+from search.study.opening import Opened
 from search.workers.pool import Ended, Taken
 from spaces.architecture import Architecture
 from spaces.budget import Budget, extreme

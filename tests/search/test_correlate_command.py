@@ -14,7 +14,7 @@ from evaluators.measure.runtime import place
 from results.analysis.correlation import RUNTIMES
 from results.store.store import Store
 from search.cli import app
-from search.studies import Place, only_driver
+from search.study.opening import Place, only_driver
 from spaces.architecture import Block
 from spaces.measurement import Measurement
 from spaces.topologies.chain import Chain

@@ -23,7 +23,7 @@ from results.store.schema import Study, Trial
 from results.store.store import Store
 from search import dashboard_jobs
 from search.dashboard_worker import SECONDS, WorkerServices
-from search.setup import Setup
+from search.study.context import Setup
 from tests.results import studies
 
 

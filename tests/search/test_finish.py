@@ -28,7 +28,7 @@ from search.early_export import export_early, find_early
 from search.finish import finish, run_finish, within
 from search.pipeline import CutOffSearch, run_stages
 from search.run import search
-from search.studies import Opened, Place
+from search.study.opening import Opened, Place
 from spaces.architecture import Architecture
 from tests.results.studies import NAME, fill, new_study, setup
 from tests.search.studies import InProcess

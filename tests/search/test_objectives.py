@@ -17,9 +17,9 @@ from search.loop.asktell import AskTell
 from search.loop.engine import Limits, Search
 from search.loop.runtimes import RuntimeJudge, Runtimes
 from search.run import run_search
-from search.setup import Bench
 from search.strategies import STRATEGIES, Strategy, create_strategy
-from search.studies import Place
+from search.study.context import Bench
+from search.study.opening import Place
 from spaces.architecture import Architecture
 from spaces.budget import Budget
 from spaces.build import cost
@@ -209,7 +209,7 @@ def test_a_search_for_ssim_scores_it_at_every_rung_and_ends_in_its_front(
     def here(bench: Bench, console: Any) -> Iterator[InProcess]:
         yield InProcess(partial(evaluate, data=bench.data), capacity=1)
 
-    monkeypatch.setattr("search.studies.workers", here)
+    monkeypatch.setattr("search.study.opening.workers", here)
     said = {
         "task": "sr-x2",
         "max_gmacs": 2.0,

@@ -15,7 +15,7 @@ from results.analysis.overview import overview
 from results.store.store import Store
 from search.config import ConfigError, resolve, resumed
 from search.pipeline import check_stages, choose_members, run_stages
-from search.studies import Opened, Place, open_study
+from search.study.opening import Opened, Place, open_study
 from tests.results.studies import (
     BEATEN,
     GAINS,

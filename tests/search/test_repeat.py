@@ -22,7 +22,7 @@ from search.loop.inheritance import start_path
 from search.pipeline import choose_members
 from search.repeat import repeat_front, run_repeat
 from search.stages import InterruptedStage, Stages
-from search.studies import Opened, Place, open_study
+from search.study.opening import Opened, Place, open_study
 from spaces.architecture import Architecture, Block
 from spaces.measurement import Measurement
 from spaces.topologies.chain import Chain

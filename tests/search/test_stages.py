@@ -24,7 +24,7 @@ from search.config import ConfigError, resolve
 from search.handing_over import score_on_test, trial_network
 from search.prune import PruneOptions, prune_trial, report
 from search.stages import InterruptedStage, Order, Plan, StageError, Stages, prune_all, recipe_of
-from search.studies import Opened, Place, open_study
+from search.study.opening import Opened, Place, open_study
 from search.teachers import find_teacher, trial_teacher
 from spaces.architecture import Architecture
 from spaces.baselines import published

@@ -12,7 +12,7 @@ import pytest
 
 from results.store.store import Store
 from search.config import ConfigError, resolve
-from search.studies import Place, open_study
+from search.study.opening import Place, open_study
 from search.trackers import Known, _Follower, find_tracker, tracked
 from spaces.architecture import Block
 from spaces.topologies.chain import Chain

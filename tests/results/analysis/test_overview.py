@@ -18,7 +18,7 @@ from results.analysis.overview import (
     value,
 )
 from results.store.store import Store, UnknownStudy
-from search.setup import Setup
+from search.study.context import Setup
 from spaces.architecture import Block
 from spaces.build import cost
 from spaces.topologies.chain import Chain

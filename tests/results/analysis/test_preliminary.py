@@ -26,7 +26,7 @@ from results.render.report import render
 from results.render.tables import front_csv, front_table, studies_table, trial_view
 from results.store.schema import Trial
 from results.store.store import Store
-from search.setup import Setup
+from search.study.context import Setup
 from spaces.architecture import Block
 from spaces.topologies.chain import Chain
 from tests.results.studies import CHEAP, DEAR, NAME, add, complete, new_study, scores, setup

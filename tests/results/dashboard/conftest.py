@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from results.dashboard.app import create_app
 from results.dashboard.security import Settings
 from results.store.store import Store
-from search.setup import Setup
+from search.study.context import Setup
 from tests.results import studies
 from tests.results.dashboard.held import hold
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from results.export.files import Exported
 from results.render.card import Int8, model_card
 from results.store.store import Store
-from search.setup import Setup
+from search.study.context import Setup
 from spaces.build import cost
 from spaces.measurement import Measurement
 from tests.results.studies import DEAR, NAME, TASK, complete, new_study, scores, setup

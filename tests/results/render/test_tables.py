@@ -12,7 +12,7 @@ from rich.console import Console, RenderableType
 from results.analysis.overview import overview, rows
 from results.render.tables import front_csv, front_table, studies_table, trial_view
 from results.store.store import Store
-from search.setup import Setup
+from search.study.context import Setup
 from spaces.architecture import Block
 from spaces.topologies.chain import Chain
 from tests.results.studies import CHEAP, DEAR, NAME, add, complete, fill_stages, new_study, scores, setup

@@ -6,7 +6,7 @@ import pytest
 
 from search.config import ConfigError, load, resolve
 from search.loop.first import first_genotypes
-from search.setup import prepare
+from search.study.context import prepare
 from spaces.baselines import published
 from spaces.budget import Budget
 from spaces.catalog import named_space

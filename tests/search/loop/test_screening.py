@@ -23,7 +23,7 @@ from results.store.store import Store
 from search.config import resolve
 from search.loop.engine import Search
 from search.loop.screening import Filter, Screen, Screening, Sieve, foretold, read_filter, recorded
-from search.setup import Setup, prepare
+from search.study.context import Setup, prepare
 from spaces.architecture import Architecture
 from spaces.measurement import Measurement
 from spaces.space import chain_space

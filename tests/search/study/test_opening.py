@@ -10,13 +10,13 @@ import pytest
 
 from results.store.store import Store
 from search.config import ConfigError
-from search.studies import Place, new_name, only_driver
+from search.study.opening import Place, new_name, only_driver
 from tests.search.studies import new_study
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from search.studies import Place, only_driver
+from search.study.opening import Place, only_driver
 with only_driver(Place("-", Path(sys.argv[1])), "a"):
     print("held", flush=True)
     time.sleep(600)

@@ -22,12 +22,12 @@ from evaluators.trial import score
 from results.store.schema import Study
 from results.store.store import Store, StoreError, StudyExists
 from search.config import ConfigError, SearchConfig, resolve, resumed
-from search.driving import workers
 from search.loop.first import check_first
 from search.planning.plan import Plan, PlanError, duration
 from search.planning.study_plan import config_of, measure, plan_for
 from search.planning.timing import Measured
-from search.setup import (
+from search.strategies import STRATEGIES, create_strategy
+from search.study.context import (
     Bench,
     Setup,
     environment,
@@ -36,7 +36,7 @@ from search.setup import (
     use_one_thread,
     with_settings,
 )
-from search.strategies import STRATEGIES, create_strategy
+from search.study.driver import workers
 from search.trackers import find_tracker, tracked
 from search.workers.pool import Pool
 from search.workers.ray_workers import check_reachable

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from evaluators.measure.timing import work
 from results.durations import seconds
-from search.setup import Bench
+from search.study.context import Bench
 from search.workers.ray_workers import MEBIBYTE, Resources, Workers
 
 

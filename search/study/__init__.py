@@ -1,0 +1,1 @@
+"""Preparing, opening, driving and ending a study."""
