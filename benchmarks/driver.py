@@ -195,7 +195,7 @@ def job(trial: Trial | None, checkpoint: bytes | None, seconds: float) -> Job:
 
 def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
     """One strategy's search with the stub, then plain Ray."""
-    use_one_thread()  # as ``search.run``
+    use_one_thread()  # as ``search.stages.search``
     task = get_task(TASK)
     data = TrialData(task.embedded("train"), task.embedded("validation"))
     space = named_space(args.space)

@@ -18,7 +18,7 @@ from rich.table import Table
 from evaluators.tasks import task_names
 from results.analysis.overview import GIGA, Overview, overview, value
 from results.store.store import Store, UnknownStudy
-from search.run import Place, run_search
+from search.stages.search import Place, run_search
 from spaces.architecture import Architecture
 
 # A short training doesn't get far without the input added to the output, nor in a deep network.

@@ -1,7 +1,7 @@
 """Searches that really train: what inheritance, early stopping and the strategy are each worth in training steps.
 
 A table can't replay networks that start from the tensors of others. So these searches train, on the space, the images
-and the recipe of the tabular benchmark, though at half its steps: `search.run`, as ``pixelfront search --config
+and the recipe of the tabular benchmark, though at half its steps: `search.stages.search`, as ``pixelfront search --config
 benchmarks/search/tabular_sr_x4.toml --steps 512`` runs it. Equal training steps and seeds for all.
 
 An inherited network has its ancestors' training behind it as well. So each front is shown twice: as the search measured
@@ -40,7 +40,7 @@ from search.config import resumed
 from search.loop.asktell import AskTell
 from search.loop.engine import UNLIMITED
 from search.loop.halving import Halving
-from search.run import Place, run_search
+from search.stages.search import Place, run_search
 from search.strategies import STRATEGIES
 from spaces.budget import Budget
 

@@ -333,7 +333,7 @@ def search(
     """
     options, started = locals(), monotonic()  # before anything is imported: a time limit counts from here
     from search.config import load
-    from search.run import run_search
+    from search.stages.search import run_search
 
     found = run_search(
         load(config, _search_keys(options)),
@@ -380,7 +380,7 @@ def finish(
     They go on from where they paused, the best first. Interrupted, the same command goes on; so does `search --resume`.
     """
     from search.config import settings
-    from search.finish import run_finish
+    from search.stages.finish import run_finish
 
     found = run_finish(
         study,
@@ -485,7 +485,7 @@ def repeat(
     Says which neighbours can be told apart. The same command again goes on where it was cut off.
     """
     from search.config import settings
-    from search.repeat import run_repeat
+    from search.stages.repeat import run_repeat
 
     run_repeat(
         study,
@@ -521,7 +521,7 @@ def run(
     """
     started = monotonic()
     from search.config import load, settings
-    from search.pipeline import run_pipeline
+    from search.stages.pipeline import run_pipeline
 
     found = run_pipeline(
         load(config, {"time": time, "workers.number": workers, "logging.to": log} | settings(set_ or ())),
@@ -614,7 +614,7 @@ def prune(
     Each step becomes a trial of the study. The same command again goes on where it was cut off.
     """
     from search.config import ConfigError, settings
-    from search.prune import PruneOptions, run_prune
+    from search.stages.prune import PruneOptions, run_prune
 
     if baseline is None and study is not None:
         raise ConfigError("--study names the study of a --baseline; else give STUDY TRIAL")
@@ -711,7 +711,7 @@ def distill(
     The result is a new trial. The same command again goes on where it was cut off.
     """
     from search.config import settings
-    from search.distill import TrainOptions, run_distill
+    from search.stages.distill import TrainOptions, run_distill
 
     run_distill(
         student,
@@ -754,7 +754,7 @@ def finetune(
     result is a new trial. The same command again goes on where it was cut off.
     """
     from search.config import settings
-    from search.distill import TrainOptions, run_distill
+    from search.stages.distill import TrainOptions, run_distill
 
     run_distill(
         f"{study}:{trial}",

@@ -107,7 +107,7 @@ def export(
         record = store.study(study)
         folder = runs.resolve() / record.name
         if preliminary:
-            from search.early_export import export_early, find_early
+            from search.stages.early_export import export_early, find_early
 
             early, task = find_early(store, record, trial), get_task(record.task).interface
             _say_exported(*export_early(store, record, early, task, output, form, folder=folder))
@@ -150,7 +150,7 @@ def _export_int8(
     store: Any, study: Any, trial: Any, output: Path, max_drop: float | None, patches: int, folder: Path
 ) -> None:
     from results.export.quantisation import check_request
-    from search.int8 import export_int8, study_data
+    from search.stages.int8 import export_int8, study_data
 
     check_request(max_drop, patches)
     data, test = study_data(study)

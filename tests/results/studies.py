@@ -62,7 +62,7 @@ def setup(folder: Path, **said: object) -> Setup:
 
 
 def new_study(store: Store, made: Setup, name: str = NAME, goal: dict[str, Any] | None = None) -> Study:
-    """The study as ``search.run`` records it; with a goal, it has no upper limit."""
+    """The study as ``search.stages.search`` records it; with a goal, it has no upper limit."""
     data = made.data_record()
     if goal is not None:
         data |= {"goal": goal, "budget": [0.0, None]}

@@ -16,9 +16,9 @@ import pytest
 from results.store.store import Store
 from tests.conftest import ROOT
 from tests.results.studies import NAME, fill
+from tests.search.stages.test_finish import cut_off
 from tests.search.test_cli import run
 from tests.search.test_end_to_end import query, start, wait_for
-from tests.search.test_finish import cut_off
 
 PAGE = (ROOT / "docs" / "exit-codes.md").read_text()
 CASES = {

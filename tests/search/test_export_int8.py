@@ -17,7 +17,7 @@ from evaluators.trial import score
 from results.export.files import load_network
 from results.store.artifacts import weights_path
 from results.store.store import Store
-from search.int8 import KIND, export_int8, study_data
+from search.stages.int8 import KIND, export_int8, study_data
 from spaces.architecture import Architecture
 from tests.results.studies import CHEAP, NAME, TASK, fill
 

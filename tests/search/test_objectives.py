@@ -16,7 +16,7 @@ from results.store.store import Store
 from search.loop.asktell import AskTell
 from search.loop.engine import Limits, Search
 from search.loop.runtimes import RuntimeJudge, Runtimes
-from search.run import run_search
+from search.stages.search import run_search
 from search.strategies import STRATEGIES, Strategy, create_strategy
 from search.study.context import Bench
 from search.study.opening import Place

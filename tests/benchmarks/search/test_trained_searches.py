@@ -10,7 +10,7 @@ import pytest
 
 from results.store.store import Store
 from search.config import load as read
-from search.run import Place, run_search
+from search.stages.search import Place, run_search
 
 sys.path.append(str(Path(__file__).parents[3] / "benchmarks" / "search"))  # a folder of scripts
 

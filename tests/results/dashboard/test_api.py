@@ -385,7 +385,7 @@ def test_looking_writes_nothing(tmp_path):
 def test_the_server_starts_without_torch():
     code = (
         "import sys, results.dashboard.app, results.dashboard.serving, search.dashboard_worker\n"
-        "sys.exit(', '.join({'torch', 'optuna', 'ray', 'matplotlib', 'search.run'} & set(sys.modules)) or 0)"
+        "sys.exit(', '.join({'torch', 'optuna', 'ray', 'matplotlib', 'search.stages.search'} & set(sys.modules)) or 0)"
     )
     root = Path(__file__).parents[3]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)

@@ -24,10 +24,10 @@ from results.export.trial import export_trial
 from results.store.schema import Stop
 from results.store.store import Store
 from search.config import ConfigError
-from search.early_export import export_early, find_early
-from search.finish import finish, run_finish, within
-from search.pipeline import CutOffSearch, run_stages
-from search.run import search
+from search.stages.early_export import export_early, find_early
+from search.stages.finish import finish, run_finish, within
+from search.stages.pipeline import CutOffSearch, run_stages
+from search.stages.search import search
 from search.study.opening import Opened, Place
 from spaces.architecture import Architecture
 from tests.results.studies import NAME, fill, new_study, setup

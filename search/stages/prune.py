@@ -15,8 +15,7 @@ from evaluators.training.recipe import Recipe, Stage
 from results.store.schema import Trial
 from results.store.store import Store
 from search.config import ConfigError, SearchConfig, resolve
-from search.handing_over import score_on_test
-from search.stages import (
+from search.stages.trials import (
     InterruptedStage,
     Order,
     Plan,
@@ -27,6 +26,7 @@ from search.stages import (
     read_recipe,
     recipe_of,
 )
+from search.stages.winner import score_on_test
 from search.study.opening import Opened, Place, open_study
 from spaces.baselines import published
 from spaces.build import cost
@@ -242,7 +242,7 @@ def report(
 
     Raises: StageError: if the last trial failed.
     """
-    from search.stage_tables import as_json, stage_table
+    from search.stages.tables import as_json, stage_table
 
     opened = stages.opened
     complete = [trial for trial in (first, *made) if trial.state == "complete"]

@@ -17,11 +17,11 @@ from results.analysis.repeats import is_repeat
 from results.store.schema import Trial
 from results.store.store import Store
 from search.config import ConfigError
-from search.handing_over import trial_network
 from search.loop.inheritance import start_path
-from search.pipeline import choose_members
-from search.repeat import repeat_front, run_repeat
-from search.stages import InterruptedStage, Stages
+from search.stages.pipeline import choose_members
+from search.stages.repeat import repeat_front, run_repeat
+from search.stages.trials import InterruptedStage, Stages
+from search.stages.winner import trial_network
 from search.study.opening import Opened, Place, open_study
 from spaces.architecture import Architecture, Block
 from spaces.measurement import Measurement

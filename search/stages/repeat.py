@@ -15,7 +15,7 @@ from results.render.figures import save_front_figure
 from results.render.tables import front_table
 from results.store.schema import Stop, StudyState, Trial
 from search.config import ConfigError
-from search.stages import InterruptedStage, Stages, check_repeatable
+from search.stages.trials import InterruptedStage, Stages, check_repeatable
 from search.study.opening import Opened, Place, open_study
 
 TIMES = 3  # where neither the command nor the study says

@@ -12,10 +12,10 @@ from rich.console import Console
 
 from evaluators.training.recipe import Loss, Recipe
 from search.config import ConfigError
-from search.prune import report
-from search.stages import InterruptedStage, Order, Stages, recipe_of
+from search.stages.prune import report
+from search.stages.teachers import find_teacher
+from search.stages.trials import InterruptedStage, Order, Stages, recipe_of
 from search.study.opening import Place, open_study
-from search.teachers import find_teacher
 from spaces.registry import UnknownNameError
 
 
@@ -69,7 +69,7 @@ def run_distill(
     """Train ``STUDY:TRIAL`` on and print what came of it, as JSON if asked to.
 
     Args:
-        teachers: As ``search.teachers.FORMS``; none for a recipe that needs none.
+        teachers: As ``search.stages.teachers.FORMS``; none for a recipe that needs none.
 
     Raises: ValueError: for what can't be used. StageError: if the training failed.
     """

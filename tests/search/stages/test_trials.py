@@ -21,11 +21,11 @@ from results.render.card import stage_text
 from results.store.schema import Trial
 from results.store.store import Store
 from search.config import ConfigError, resolve
-from search.handing_over import score_on_test, trial_network
-from search.prune import PruneOptions, prune_trial, report
-from search.stages import InterruptedStage, Order, Plan, StageError, Stages, prune_all, recipe_of
+from search.stages.prune import PruneOptions, prune_trial, report
+from search.stages.teachers import find_teacher, trial_teacher
+from search.stages.trials import InterruptedStage, Order, Plan, StageError, Stages, prune_all, recipe_of
+from search.stages.winner import score_on_test, trial_network
 from search.study.opening import Opened, Place, open_study
-from search.teachers import find_teacher, trial_teacher
 from spaces.architecture import Architecture
 from spaces.baselines import published
 from spaces.build import build

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from results.analysis.overview import baseline_value, cost_key, scores_on_test, value
 from results.store.schema import Trial
-from search.stages import Stages
+from search.stages.trials import Stages
 from spaces.architecture import Architecture
 
 CUT_MOST = 4  # groups that are named

@@ -12,7 +12,6 @@ from rich.console import Console
 from results.analysis.overview import Overview, overview
 from results.store.schema import Stop
 from search.config import ConfigError, SearchConfig
-from search.handing_over import present
 from search.loop.asktell import AskTell, Judge, in_turn
 from search.loop.engine import UNLIMITED, Limits, Search
 from search.loop.halving import Halving
@@ -20,8 +19,9 @@ from search.loop.inheritance import Make, inheriting, trained_steps
 from search.loop.runtimes import RuntimeJudge
 from search.loop.screening import Screening, foretold, recorded
 from search.planning.study_plan import ladder_of
-from search.repeat import repeat_front
-from search.stages import InterruptedStage
+from search.stages.repeat import repeat_front
+from search.stages.trials import InterruptedStage
+from search.stages.winner import present
 from search.strategies import create_strategy
 from search.study.context import Setup
 from search.study.driver import stops_on_signal

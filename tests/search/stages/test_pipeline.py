@@ -14,7 +14,7 @@ from evaluators.trial import evaluate
 from results.analysis.overview import overview
 from results.store.store import Store
 from search.config import ConfigError, resolve, resumed
-from search.pipeline import check_stages, choose_members, run_stages
+from search.stages.pipeline import check_stages, choose_members, run_stages
 from search.study.opening import Opened, Place, open_study
 from tests.results.studies import (
     BEATEN,
@@ -93,7 +93,7 @@ def test_all_stages_end_in_one_front_and_are_not_run_twice(
 ) -> None:
     store, study = opened.store, opened.study
     # Something was built upon the search: that it is over isn't asked again.
-    from search.stages import Stages
+    from search.stages.trials import Stages
 
     stages = Stages(opened)
     stages.prune(stages.chosen("2"), 0.6 * stages.gmacs(stages.chosen("2")))

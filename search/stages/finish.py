@@ -25,8 +25,8 @@ from results.durations import rounded_up, seconds
 from results.store.schema import Stop, StudyState, Trial
 from results.store.store import Store
 from search.config import ConfigError
-from search.handing_over import present
-from search.stages import UNFINISHED, InterruptedStage, Stages
+from search.stages.trials import UNFINISHED, InterruptedStage, Stages
+from search.stages.winner import present
 from search.study.opening import Opened, Place, open_study
 
 

@@ -31,15 +31,15 @@ from results.store.rows import variant_of
 from results.store.schema import Stage as StageName
 from results.store.schema import Trial
 from search.config import ConfigError, SearchConfig
-from search.handing_over import trial_network
 from search.loop.engine import Limits
 from search.loop.inheritance import inheriting
 from search.planning.plan import Ladder
 from search.planning.stage_time import StageTime, Training, cost_of, stage_time
+from search.stages.teachers import Teacher
+from search.stages.winner import trial_network
 from search.study.driver import stops_on_signal
 from search.study.opening import Opened
 from search.study.progress import TerminalProgress
-from search.teachers import Teacher
 from search.workers.execution import Execution, cost_measurements, write_weights
 from spaces.architecture import Architecture
 from spaces.baselines import published

@@ -18,17 +18,17 @@ from results.analysis.overview import Overview, cost_key, floor_of, limits_of, o
 from results.analysis.repeats import averaged
 from results.store.schema import Stage, Stop, Study, StudyState, Trial
 from search.config import ConfigError, SearchConfig, resolve
-from search.handing_over import present
-from search.int8 import export_int8
 from search.planning.plan import AFTER_SEARCH, LEAST_STEPS, Ladder
 from search.planning.stage_time import Training, cost_of
 from search.planning.study_plan import ladder_of
-from search.repeat import repeat_front
-from search.run import search
-from search.stage_tables import stage_table
-from search.stages import InterruptedStage, Order, Plan, Stages, prune_all, read_recipe, recipe_of
+from search.stages.int8 import export_int8
+from search.stages.repeat import repeat_front
+from search.stages.search import search
+from search.stages.tables import stage_table
+from search.stages.teachers import Teacher, find_teacher, trial_teacher
+from search.stages.trials import InterruptedStage, Order, Plan, Stages, prune_all, read_recipe, recipe_of
+from search.stages.winner import present
 from search.study.opening import Opened, Place, introduce, open_study
-from search.teachers import Teacher, find_teacher, trial_teacher
 from spaces.objectives import QUALITIES
 from spaces.registry import UnknownNameError
 
@@ -64,7 +64,7 @@ def run_pipeline(
     """Run all stages, and hand over the winner of them.
 
     Args:
-        said, study, stem: As ``search.run.run_search`` takes them.
+        said, study, stem: As ``search.stages.search.run_search`` takes them.
         resume: Go on with a study, whether ``run`` or ``search`` made it.
         started: When the command began (``time.monotonic``): a time limit counts from there, for all stages together.
 

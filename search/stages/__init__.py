@@ -1,0 +1,1 @@
+"""Each stage of a study: search, prune, distil, repeat, finish, hand over."""
