@@ -22,7 +22,7 @@ from evaluators.data.pairs import PairSet
 from evaluators.tasks import get_task
 from evaluators.tasks.super_resolution import SuperResolution
 from evaluators.trial import score
-from search.evaluate import BaselineRow, baseline_rows
+from search.networks.evaluate import BaselineRow, baseline_rows
 from spaces.baselines import Published
 from spaces.checkpoint import load_published
 

@@ -21,7 +21,7 @@ from results.analysis.correlation import searched_trials
 from results.store.schema import Study, Trial
 from results.store.store import Store
 from search.config import ConfigError, resumed
-from search.evaluate import resolve_device
+from search.networks.evaluate import resolve_device
 from search.study.context import load_data
 from search.study.opening import Place, only_driver
 from spaces.architecture import Architecture

@@ -20,8 +20,8 @@ from evaluators.tasks import get_task
 from evaluators.trial import baseline_score
 from results.export.files import export
 from search.config import ConfigError, resolve
-from search.evaluate import resolve_device
-from search.inspect import find_architecture
+from search.networks.evaluate import resolve_device
+from search.networks.inspect import find_architecture
 from search.study.context import Setup, prepare
 from search.study.driver import stops_on_signal
 from spaces.architecture import Architecture

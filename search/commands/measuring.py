@@ -39,7 +39,7 @@ def profile(
     json: Json = False,
 ) -> None:
     """Print the exact cost of an architecture, part by part, without training or allocating it."""
-    from search.inspect import profile_json, profile_table
+    from search.networks.inspect import profile_json, profile_table
 
     if json:
         typer.echo(profile_json(architecture, task, input, convention))
@@ -53,7 +53,7 @@ def blocks(
     widths: Annotated[str, typer.Option(help="Widths to quote costs at.")] = "16,32,64",
 ) -> None:
     """List what the spaces offer: blocks, upsamplers and a U-Net's resamplers with their cost per width."""
-    from search.inspect import blocks_table
+    from search.networks.inspect import blocks_table
 
     console().print(blocks_table(task, widths))
 
@@ -64,7 +64,7 @@ def spaces(
     json: Json = False,
 ) -> None:
     """List the named search spaces with their range of costs."""
-    from search.inspect import spaces_json, spaces_table
+    from search.networks.inspect import spaces_json, spaces_table
 
     if json:
         typer.echo(spaces_json(name))
@@ -77,8 +77,8 @@ def baselines(
     task: Annotated[str | None, typer.Option(help="Only those of this task.")] = None, json: Json = False
 ) -> None:
     """List the published networks: our costs beside the published ones."""
-    from search.evaluate import baseline_rows
-    from search.evaluation_tables import baselines_json, baselines_table
+    from search.networks.evaluate import baseline_rows
+    from search.networks.evaluation_tables import baselines_json, baselines_table
 
     rows = baseline_rows(task)
     if json:
@@ -160,10 +160,10 @@ def evaluate(
     Of a published network without weights the costs only.
     """
     from evaluators.inference.ensemble import TURNS
-    from search import challenge as challenges
-    from search import evaluate as evaluation
-    from search import evaluation_tables as tables
-    from search.subjects import Studies, find_subject
+    from search.networks import challenge as challenges
+    from search.networks import evaluate as evaluation
+    from search.networks import evaluation_tables as tables
+    from search.networks.subjects import Studies, find_subject
 
     if against and not challenge:
         raise ValueError("--against is the baseline of a score: give --challenge too")
@@ -239,7 +239,7 @@ def downscale(
     The network stays as it is; the small images are searched for and kept in 8 bits. PSNR is of the enlarged ones.
     """
     from evaluators.downscaling import Settings, downscale_files
-    from search.evaluation_tables import downscaled_json, downscaled_table
+    from search.networks.evaluation_tables import downscaled_json, downscaled_table
 
     chosen = Settings(hr_iterations, lr_iterations, epsilon)
     with progress_bars() as (start, advance):

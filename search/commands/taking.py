@@ -227,9 +227,9 @@ def apply(
     Bit depth, greyscale, alpha, colour profile, EXIF and resolution are kept. Tiles give what the whole picture gives.
     """
     from evaluators.inference.ensemble import TURNS
-    from search.apply import Settings, restore_all
-    from search.evaluate import resolve_device
-    from search.subjects import Studies
+    from search.networks.apply import Settings, restore_all
+    from search.networks.evaluate import resolve_device
+    from search.networks.subjects import Studies
 
     if resume and overwrite:
         raise ValueError("expected one of --resume and --overwrite, got both")

@@ -17,9 +17,9 @@ from results.store.artifacts import weights_path
 from results.store.schema import Trial
 from results.store.store import Store
 from search.config import ConfigError
+from search.networks.subjects import TRIAL, exported_member
 from search.study.context import Bench
 from search.study.opening import Opened, Place, check_published
-from search.subjects import TRIAL, exported_member
 from spaces.architecture import Architecture
 from spaces.baselines import published
 from spaces.checkpoint import load_published

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from evaluators.tasks import get_task
 from search.cli import app
-from search.inspect import space_record
+from search.networks.inspect import space_record
 from spaces.build import cost
 from spaces.catalog import described, named_space, space_names
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from evaluators.supernet.file import read_supernet
 from search.cli import app
 from search.config import ConfigError
-from search.subjects import find_subject
+from search.networks.subjects import find_subject
 from search.supernet import train_supernet
 from spaces.architecture import Block
 from spaces.topologies.chain import Chain

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from evaluators.tasks import get_task
 from results.export.files import export
 from search.cli import main
-from search.evaluation_tables import _same
+from search.networks.evaluation_tables import _same
 from spaces.architecture import Block
 from spaces.baselines import published
 from spaces.build import build

@@ -14,8 +14,8 @@ from evaluators.data.tensors import to_tensor
 from evaluators.measure.challenge import CHALLENGES, Challenge, Figures, Score
 from evaluators.measure.runtime import arithmetic, place, typical_times_ms, with_threads
 from evaluators.tasks import get_task
-from search.evaluate import Evaluation, network_cost, runnable
-from search.subjects import Member, Subject
+from search.networks.evaluate import Evaluation, network_cost, runnable
+from search.networks.subjects import Member, Subject
 from spaces.registry import UnknownNameError
 
 ROUNDS = 5  # the organisers' own number

@@ -18,8 +18,8 @@ from evaluators.data.picture_files import Picture, read_picture, write_picture
 from evaluators.inference.restoration import restore
 from evaluators.measure.metrics import psnr
 from results.export.files import export
-from search.apply import find_jobs
 from search.cli import main
+from search.networks.apply import find_jobs
 from spaces.architecture import Block
 from spaces.build import build
 from spaces.parts import Network

@@ -11,8 +11,8 @@ from onnx import TensorProto
 from results.export.files import load_network
 from results.store.artifacts import weights_path
 from results.store.store import Store
-from search.evaluate import evaluate, network_cost, read_sets, resolve_device, with_latencies
-from search.subjects import Studies, find_subject
+from search.networks.evaluate import evaluate, network_cost, read_sets, resolve_device, with_latencies
+from search.networks.subjects import Studies, find_subject
 from spaces.architecture import Architecture
 from spaces.cost import Cost
 from tests.evaluators.measure.test_onnx_network import foreign

@@ -27,7 +27,7 @@ from results.analysis.overview import find_trial
 from results.export.files import load_network
 from results.store.artifacts import weights_path
 from results.store.store import Store
-from search.inspect import default_task, find_architecture
+from search.networks.inspect import default_task, find_architecture
 from spaces.architecture import Architecture
 from spaces.baselines import Published, baseline_names, published
 from spaces.build import build

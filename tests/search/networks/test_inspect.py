@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from search.cli import app
-from search.inspect import default_task
+from search.networks.inspect import default_task
 from spaces.architecture import Architecture, Block
 from spaces.baselines import baseline, baseline_names, published
 from spaces.catalog import described, named_space, space_names

@@ -33,8 +33,8 @@ from evaluators.measure.runtime import (
 )
 from evaluators.tasks import RestorationTask, Split, get_task
 from evaluators.trial import baseline_score
-from search.inspect import input_size
-from search.subjects import Member, Subject
+from search.networks.inspect import input_size
+from search.networks.subjects import Member, Subject
 from spaces.baselines import Published, baseline_names, published
 from spaces.build import build, cost
 from spaces.cost import Cost

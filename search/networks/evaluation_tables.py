@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from evaluators.downscaling import Downscaled
-from search.challenge import Ranked
-from search.evaluate import BaselineRow, Evaluation, NetworkCosts, SetResult
+from search.networks.challenge import Ranked
+from search.networks.evaluate import BaselineRow, Evaluation, NetworkCosts, SetResult
 from spaces.baselines import Published
 from spaces.measurement import Measurement
 

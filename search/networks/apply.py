@@ -32,7 +32,7 @@ from evaluators.data.tensors import FULL_SCALE
 from evaluators.inference.ensemble import TURNS
 from evaluators.inference.tiling import Survey, Tiler, choose_tile, fixed_sizes, survey
 from evaluators.measure.onnx_network import OnnxError
-from search.subjects import Studies, Subject, find_subject
+from search.networks.subjects import Studies, Subject, find_subject
 from spaces.task import ISP
 
 Advance = Callable[[float], None]  # pixels of input done with

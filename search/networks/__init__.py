@@ -1,0 +1,1 @@
+"""Commands about networks that run no study."""
