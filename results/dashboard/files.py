@@ -32,7 +32,7 @@ DEFAULT_RUNS = Path("runs")  # of the command line
 
 
 class Services(Protocol):
-    """Jobs that need torch; ``search.dashboard_worker`` does them.
+    """Jobs that need torch; ``search.dashboard.worker`` does them.
 
     ``decode`` (content, pixels) gives a Picture. The others give what the endpoints of their names answer, with
     Pictures in place of addresses: ``parts`` (study, trial), ``pictures`` (study), ``compare`` (study, subjects: trials

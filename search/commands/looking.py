@@ -220,7 +220,7 @@ def dashboard(
     from results.dashboard import serving
     from results.dashboard.app import create_app
     from results.dashboard.security import Settings, token_for
-    from search.dashboard_worker import WorkerServices
+    from search.dashboard.worker import WorkerServices
 
     with open_store(runs, db, read_only=True) as store:
         bound = serving.listen(host, 8080 if port is None else port, others=port is None)

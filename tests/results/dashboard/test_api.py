@@ -384,7 +384,7 @@ def test_looking_writes_nothing(tmp_path):
 
 def test_the_server_starts_without_torch():
     code = (
-        "import sys, results.dashboard.app, results.dashboard.serving, search.dashboard_worker\n"
+        "import sys, results.dashboard.app, results.dashboard.serving, search.dashboard.worker\n"
         "sys.exit(', '.join({'torch', 'optuna', 'ray', 'matplotlib', 'search.stages.search'} & set(sys.modules)) or 0)"
     )
     root = Path(__file__).parents[3]

@@ -28,7 +28,7 @@ from results.dashboard.temporary import TemporaryFiles
 from results.dashboard.uploads import decode
 from results.store.schema import Artifact
 from results.store.store import Store
-from search.dashboard_worker import WorkerServices
+from search.dashboard.worker import WorkerServices
 from search.study.context import Setup
 from tests.results import studies
 from tests.results.dashboard.served import served

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from results.store.store import Store
-from search.dashboard_worker import WorkerServices
+from search.dashboard.worker import WorkerServices
 from tests.results import studies
 
 STUDY = f"#/s/{studies.NAME}"

@@ -21,8 +21,8 @@ from results.dashboard.uploads import encoded
 from results.store.artifacts import weights_path
 from results.store.schema import Study, Trial
 from results.store.store import Store
-from search import dashboard_jobs
-from search.dashboard_worker import SECONDS, WorkerServices
+from search.dashboard import jobs as dashboard_jobs
+from search.dashboard.worker import SECONDS, WorkerServices
 from search.study.context import Setup
 from tests.results import studies
 
@@ -62,7 +62,7 @@ def refused(call: Any) -> ApiError:
 
 def test_the_server_side_imports_no_torch() -> None:
     code = (
-        "import sys, results.dashboard.app, search.dashboard_worker as w\n"
+        "import sys, results.dashboard.app, search.dashboard.worker as w\n"
         "services = w.WorkerServices(); services.close()\n"
         "print([m for m in ('torch', 'ray', 'matplotlib', 'evaluators') if m in sys.modules])"
     )
@@ -169,7 +169,7 @@ def test_a_worker_outlives_no_server() -> None:
     """Not even one that is killed."""
     code = (
         "import os, time\n"
-        "from search.dashboard_worker import WorkerServices\n"
+        "from search.dashboard.worker import WorkerServices\n"
         "if __name__ == '__main__':\n"
         "    services = WorkerServices()\n"
         f"    services.run('decode', content={picture()!r}, pixels=400)\n"

@@ -1,7 +1,7 @@
 """The dashboard's worker: one process of its own for whatever needs torch, started when it is first needed.
 
 So the server starts at once, answers while a network runs, and outlives a job that takes too much time or memory.
-Nothing here imports torch; the jobs (``search.dashboard_jobs``) do, in the worker.
+Nothing here imports torch; the jobs (``search.dashboard.jobs``) do, in the worker.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def _job(name: str) -> Callable[..., Any]:
         return decode
     import torch
 
-    from search.dashboard_jobs import JOBS
+    from search.dashboard.jobs import JOBS
 
     torch.set_num_threads(min(THREADS, os.cpu_count() or 1))
     return JOBS[name]

@@ -1,0 +1,1 @@
+"""The dashboard's worker process, and what it computes."""
