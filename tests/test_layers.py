@@ -23,7 +23,12 @@ HOMES = {
     "ray": ["search/workers/ray_workers.py"],
     # Asking its samplers, and handing a study over, have nothing in common but the library.
     "optuna": ["search/optuna_export.py", "search/strategies/optuna_samplers.py"],
-    "nni": ["search/nni/__init__.py", "search/nni/nas.py", "search/nni/oneshot.py", "search/nni/tuners.py"],
+    "nni": [
+        "search/strategies/nni/__init__.py",
+        "search/strategies/nni/nas.py",
+        "search/strategies/nni/oneshot.py",
+        "search/strategies/nni/tuners.py",
+    ],
 }
 
 

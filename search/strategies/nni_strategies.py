@@ -14,13 +14,13 @@ def nni_strategy(space: Space, *, directions: Sequence[Direction], seed: int, ki
     """A strategy of NNI.
 
     Args:
-        kind: Module and class in `search.nni`.
+        kind: Module and class in `search.strategies.nni`.
 
     Raises: ValueError: if NNI isn't installed; says how to.
     """
     module, _, name = kind.partition(".")
     try:
-        made = getattr(import_module(f"search.nni.{module}"), name)
+        made = getattr(import_module(f"search.strategies.nni.{module}"), name)
     except ModuleNotFoundError as error:
         raise ValueError(
             f"strategies of NNI: {error.name} isn't installed: pip install 'pixelfront[nni]'"

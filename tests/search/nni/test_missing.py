@@ -16,7 +16,9 @@ from tests.search.studies import small_space
 
 @pytest.fixture
 def no_nni(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in [m for m in sys.modules if m.partition(".")[0] == "nni" or m.startswith("search.nni")]:
+    for module in [
+        m for m in sys.modules if m.partition(".")[0] == "nni" or m.startswith("search.strategies.nni")
+    ]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "nni", None)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from results.store.store import Store
-from search.nni import nas, tuners
-from search.nni.strategy import POPULATION
 from search.strategies import Strategy
+from search.strategies.nni import nas, tuners
+from search.strategies.nni.strategy import POPULATION
 from spaces.budget import Budget
 from spaces.space import Genotype
 from tests.search.studies import TASK, InProcess, new_search, new_study, small_space

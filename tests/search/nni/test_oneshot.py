@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from evaluators.tasks import get_task
-from search.nni.oneshot import Chosen, Method, train_one_shot
+from search.strategies.nni.oneshot import Chosen, Method, train_one_shot
 from spaces.build import build
 from spaces.space import Genotype, Space, chain_space
 from spaces.topologies.chain import Chain

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from search.nni.strategy import losses
-from search.nni.tuners import TPE, Evolution, Grid
 from search.strategies import ReplayError, Strategy
+from search.strategies.nni.strategy import losses
+from search.strategies.nni.tuners import TPE, Evolution, Grid
 from spaces.measurement import Direction
 from spaces.space import Space
 from tests.search.studies import small_space

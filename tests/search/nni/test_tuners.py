@@ -8,9 +8,9 @@ from math import prod
 import numpy as np
 import pytest
 
-from search.nni.strategy import POPULATION
-from search.nni.tuners import TPE, Evolution, Grid, Random
 from search.strategies import Strategy
+from search.strategies.nni.strategy import POPULATION
+from search.strategies.nni.tuners import TPE, Evolution, Grid, Random
 from spaces.space import Space, chain_space
 from tests.search.studies import small_space
 

@@ -21,8 +21,8 @@ from nni.nas.execution import ExecutionEngine
 from nni.nas.execution.event import FinalMetricEvent, TrainingEndEvent
 from nni.nas.space import ExecutableModelSpace, ModelStatus
 
-from search.nni.strategy import POPULATION, Indices, NNIStrategy, indices
-from search.nni.tuners import HistoryTPE
+from search.strategies.nni.strategy import POPULATION, Indices, NNIStrategy, indices
+from search.strategies.nni.tuners import HistoryTPE
 from spaces.measurement import Direction
 from spaces.space import Genotype, Space
 

@@ -15,7 +15,7 @@ from nni.algorithms.hpo.random_tuner import RandomTuner
 from nni.algorithms.hpo.tpe_tuner import TpeTuner
 from nni.common.hpo_utils import Deduplicator, format_search_space
 
-from search.nni.strategy import POPULATION, Indices, NNIStrategy, indices
+from search.strategies.nni.strategy import POPULATION, Indices, NNIStrategy, indices
 from spaces.measurement import Direction
 from spaces.space import Space
 
