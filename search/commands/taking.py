@@ -130,7 +130,7 @@ def _say_exported(exported: Any, card: Path) -> None:
 
 
 def _export_to_optuna(study: str, url: str, replace: bool, runs: Path, db: str | None) -> None:
-    from search.optuna_export import export_to_optuna
+    from search.trackers.optuna_export import export_to_optuna
 
     with open_store(runs, db) as store, progress_bars() as (start, advance):
         done = export_to_optuna(

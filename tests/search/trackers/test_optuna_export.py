@@ -12,8 +12,8 @@ from optuna.trial import TrialState
 
 from results.analysis.overview import overview
 from results.store.store import Store
-from search.optuna_export import OptunaExportError, export_to_optuna
 from search.strategies import STRATEGIES
+from search.trackers.optuna_export import OptunaExportError, export_to_optuna
 from spaces.architecture import Block
 from spaces.topologies.chain import Chain
 from tests.results import studies
