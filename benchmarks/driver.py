@@ -32,8 +32,6 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import search.engine
-import search.execution
 from report import Report, parser
 from rich.table import Table
 
@@ -46,6 +44,7 @@ from search.loop.asktell import AskTell
 from search.loop.engine import Limits, Search
 from search.strategies import STRATEGIES, Strategy
 from search.study.context import use_one_thread
+from search.workers import execution
 from search.workers.execution import Tally
 from search.workers.pool import Ended
 from search.workers.ray_workers import MEBIBYTE, Resources, Workers
@@ -255,7 +254,7 @@ def timed(asktell: AskTell, strategy: Strategy, store: Store, pool: Workers[Any,
         clock.time(strategy, name, "sampler")
     for name in WRITES:
         clock.time(store, name, "store")
-    clock.time(search.execution, "write_atomically", "files")
+    clock.time(execution, "write_atomically", "files")
     clock.time(pool, "start", "pool")
     clock.time_iterator(pool, "events", "pool")
     return clock

@@ -3,9 +3,9 @@
     python benchmarks/search/pace.py                      # x4 super-resolution within 6 GMACs, about a minute
     python benchmarks/search/pace.py --space unet --task denoise --max-gmacs 20
 
-Times the networks that a search would time (`search.planning.timing`) and as many others that it wouldn't, in one process on one
-thread, and prints for the others what the fit over GMACs, activations and convolutions says (`search.planning.pace`), and what a
-fit over GMACs alone would.
+Times the networks that a search would time (`search.planning.timing`) and as many others that it wouldn't, in one
+process on one thread, and prints for the others what the fit over GMACs, activations and convolutions says
+(`search.planning.pace`), and what a fit over GMACs alone would.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What zero-cost proxies, costs and early rungs tell of the final PSNR, over all trained networks of the table.
 
-Rank correlations with 95 % intervals (`results.analysis.correlation`) over what ``benchmarks/search/tabular.py`` trained.
-Proxies are of untrained networks, on patches of the embedded photographs; the seconds are processor seconds of one
-thread.
+Rank correlations with 95 % intervals (`results.analysis.correlation`) over what ``benchmarks/search/tabular.py``
+trained. Proxies are of untrained networks, on patches of the embedded photographs; the seconds are processor seconds
+of one thread.
 
     python benchmarks/search/proxies.py
     python benchmarks/search/proxies.py --seeds 3    # proxies as the mean over 3 random initialisations

@@ -4,15 +4,16 @@
     python benchmarks/search/strategies.py --work DIR --only pareto random --seeds 5
 
 Replays benchmarks/data/tabular_sr_x4.json.gz (benchmarks/search/tabular.py): the search asks, tells and promotes as it
-always does (`search.loop.asktell`, the same code and window for all), and a training's scores are looked up. DIR keeps each
-run, so that a run which was made on this table, with these settings and this source of the strategy, isn't made again.
+always does (`search.loop.asktell`, the same code and window for all), and a training's scores are looked up. DIR keeps
+each run, so that a run which was made on this table, with these settings and this source of the strategy, isn't made
+again.
 
 Libraries as they come train every network to the end: Optuna refuses to prune with two objectives, and NNI's stopping
-takes one. "+ our early stopping" puts them under our rule (`search.loop.halving`), as in a search of ours. Only networks
-trained to the end count for the front. Hypervolume is measured from the dearest network and bicubic, as a share of the
-whole table's; "who knows the table" trains what adds most of it, and shows how little is possible. A proposal that the
-table has no training of stands for the nearest one that it has; of a whole table there is none. Runs take the table's
-seeds in turn that all of its networks are trained with.
+takes one. "+ our early stopping" puts them under our rule (`search.loop.halving`), as in a search of ours. Only
+networks trained to the end count for the front. Hypervolume is measured from the dearest network and bicubic, as a
+share of the whole table's; "who knows the table" trains what adds most of it, and shows how little is possible. A
+proposal that the table has no training of stands for the nearest one that it has; of a whole table there is none. Runs
+take the table's seeds in turn that all of its networks are trained with.
 """
 
 from __future__ import annotations

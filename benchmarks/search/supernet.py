@@ -89,7 +89,7 @@ def score_all(
 
 
 def report(scores: dict[str, float], table: tabular.Table) -> str:
-    """Correlations with the stand-alone scores at the last rung, with 95 % intervals (`results.analysis.correlation`)."""
+    """Correlations with the stand-alone scores at the last rung, with 95 % intervals."""
     records = table.trained()
 
     def line(name: str, guess: dict[str, float], some: Sequence[tabular.Record]) -> str:

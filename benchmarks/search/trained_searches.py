@@ -1,8 +1,8 @@
 """Searches that really train: what inheritance, early stopping and the strategy are each worth in training steps.
 
 A table can't replay networks that start from the tensors of others. So these searches train, on the space, the images
-and the recipe of the tabular benchmark, though at half its steps: `search.stages.search`, as ``pixelfront search --config
-benchmarks/search/tabular_sr_x4.toml --steps 512`` runs it. Equal training steps and seeds for all.
+and the recipe of the tabular benchmark, though at half its steps: `search.stages.search`, as ``pixelfront search
+--config benchmarks/search/tabular_sr_x4.toml --steps 512`` runs it. Equal training steps and seeds for all.
 
 An inherited network has its ancestors' training behind it as well. So each front is shown twice: as the search measured
 it, which are the networks that its user gets, and as the table has the same networks, each trained from scratch for

@@ -1,8 +1,8 @@
 """Follows channels through a network: which slices of which tensors have to go when one channel goes.
 
 Every index of every dimension of every parameter and buffer has a number. Running the network, each operation says
-which numbers are one channel (a convolution's input and its kernel's second dimension, the summands of a skip, the
-r^2 channels of a pixel shuffle) and what it costs in terms of them. ``evaluators.channels.groups`` makes groups of that.
+which numbers are one channel (a convolution's input and its kernel's second dimension, the summands of a skip, the r^2
+channels of a pixel shuffle) and what it costs in terms of them. ``evaluators.channels.groups`` makes groups of that.
 
 The same run can mask: with some channels removed, every activation is zero there, and means and normalisations over
 channels are over the kept ones. That is what a pruned network must be equal to.

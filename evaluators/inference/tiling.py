@@ -2,9 +2,9 @@
 
 A tile's output equals that of the whole picture where the overlap is as wide as the network's reach, where tiles begin
 at multiples of its strides, and where operations that look at the whole picture are told of it
-(``evaluators.inference.whole_picture``). All three are found by running the network, and then it is tried: whether a picture in
-two tiles comes out as in one. A network for which it doesn't (some ONNX files, attention between channels) is tiled
-all the same, and ``Survey.exact`` says so.
+(``evaluators.inference.whole_picture``). All three are found by running the network, and then it is tried: whether a
+picture in two tiles comes out as in one. A network for which it doesn't (some ONNX files, attention between channels)
+is tiled all the same, and ``Survey.exact`` says so.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """Zero-cost proxies: numbers of an untrained network that are said to foretell how well it does when trained.
 
 Nobody has to believe them: what ranks of a proxy have to do with ranks of PSNR is measured wherever one is shown
-(``results.analysis.correlation``). They were made for classifiers; "Zero-Cost Proxies for Lightweight NAS", Abdelfattah et al.,
-ICLR 2021, https://arxiv.org/abs/2101.08134 (code Apache-2.0) compares them there. Each function names its paper and
-what differs for networks that restore images. Common to all: a few patches of the task's own training data in place of
-a batch of classes, weights as our networks begin with from one seed, no batch norm to take care of (our networks have
-none), and the logarithm, which changes no rank and keeps products over many layers readable. Zen-NAS's score, which
-rests on batch norm, was tried without it and left out: over 46 networks of the tabular benchmark, two seeds
-each, its rank correlation with PSNR was +0.19 (-0.11 to +0.45).
+(``results.analysis.correlation``). They were made for classifiers; "Zero-Cost Proxies for Lightweight NAS",
+Abdelfattah et al., ICLR 2021, https://arxiv.org/abs/2101.08134 (code Apache-2.0) compares them there. Each function
+names its paper and what differs for networks that restore images. Common to all: a few patches of the task's own
+training data in place of a batch of classes, weights as our networks begin with from one seed, no batch norm to take
+care of (our networks have none), and the logarithm, which changes no rank and keeps products over many layers
+readable. Zen-NAS's score, which rests on batch norm, was tried without it and left out: over 46 networks of the
+tabular benchmark, two seeds each, its rank correlation with PSNR was +0.19 (-0.11 to +0.45).
 
 Parameters and MACs, which are proxies too and hard to beat, are on record of every trial exactly.
 """

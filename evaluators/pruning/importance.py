@@ -1,7 +1,8 @@
 """How much each channel of a network matters: a score per channel, the least to go first.
 
-A channel's slices are those of every layer that it passes through (``evaluators.channels.groups``), as in "DepGraph: Towards
-Any Structural Pruning", Fang et al., CVPR 2023, https://arxiv.org/abs/2301.12900; biases and norms don't count.
+A channel's slices are those of every layer that it passes through (``evaluators.channels.groups``), as in "DepGraph:
+Towards Any Structural Pruning", Fang et al., CVPR 2023, https://arxiv.org/abs/2301.12900; biases and norms don't
+count.
 
 - ``l1``: sum of absolute weights: "Pruning Filters for Efficient ConvNets", Li et al., ICLR 2017,
   https://arxiv.org/abs/1608.08710.

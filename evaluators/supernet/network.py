@@ -5,9 +5,9 @@ https://arxiv.org/abs/2003.11142; "Slimmable Neural Networks", Yu et al., ICLR 2
 no code of theirs was used. ``evaluators.supernet.training`` trains it.
 
 At each position every kind of block has tensors of its own, at the space's largest width. A narrower sub-network uses
-the first channels of them in each of their roles (``evaluators.training.correspondence``), a shallower one the first blocks.
-Deviations: what joins the blocks' outputs has tensors of its own for each depth, as its inputs aren't the same; so have
-parts whose wiring differs otherwise, the upsampler for instance with and without an image skip.
+the first channels of them in each of their roles (``evaluators.training.correspondence``), a shallower one the first
+blocks. Deviations: what joins the blocks' outputs has tensors of its own for each depth, as its inputs aren't the
+same; so have parts whose wiring differs otherwise, the upsampler for instance with and without an image skip.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Deblurring of camera shake: GoPro, REDS and other given pairs, or pictures blurred here.
 
-The blur and its sources are in ``evaluators.degradations.corruptions``. Deviations: GoPro and REDS average the frames of a
-video, where things move each on their own; ours moves the whole picture.
+The blur and its sources are in ``evaluators.degradations.corruptions``. Deviations: GoPro and REDS average the frames
+of a video, where things move each on their own; ours moves the whole picture.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ class Deblur(SyntheticTask):
     """Undo motion blur whose kernel isn't known.
 
     Args:
-        kernels: 2-D kernels of sum 1 to choose from (``evaluators.degradations.corruptions.read_kernels``); without any, every
+        kernels: 2-D kernels of sum 1 to choose from (``evaluators.degradations.corruptions.read_kernels``); without
+        any, every
             picture gets a random one.
         kernels_name: What the protocol calls them.
     """

@@ -1,8 +1,8 @@
 """Deraining: Rain13K and other given pairs, or pictures with streaks drawn here.
 
-Scored as Rain13K's test sets are, on the luma first: Multi-Stage Progressive Image Restoration. S. W. Zamir,
-A. Arora, S. Khan, M. Hayat, F. S. Khan, M.-H. Yang, L. Shao, 2021. https://arxiv.org/abs/2102.02808.
-The streaks and their sources are in ``evaluators.degradations.corruptions``. Deviations: the streaks are ours, not Rain100's.
+Scored as Rain13K's test sets are, on the luma first: Multi-Stage Progressive Image Restoration. S. W. Zamir, A. Arora,
+S. Khan, M. Hayat, F. S. Khan, M.-H. Yang, L. Shao, 2021. https://arxiv.org/abs/2102.02808. The streaks and their
+sources are in ``evaluators.degradations.corruptions``. Deviations: the streaks are ours, not Rain100's.
 """
 
 from __future__ import annotations

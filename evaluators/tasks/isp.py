@@ -1,7 +1,8 @@
 """A camera's image pipeline: from Bayer RAW to sRGB of twice the packed size.
 
-The default data are photographs turned back into RAW (``evaluators.data.raw.unprocess``); pairs of folders hold real ones,
-such as the Zurich RAW to RGB set's (Ignatov et al., 2020, https://arxiv.org/abs/2002.05509) or those of Mobile AI 2021.
+The default data are photographs turned back into RAW (``evaluators.data.raw.unprocess``); pairs of folders hold real
+ones, such as the Zurich RAW to RGB set's (Ignatov et al., 2020, https://arxiv.org/abs/2002.05509) or those of Mobile
+AI 2021.
 """
 
 from __future__ import annotations

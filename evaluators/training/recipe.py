@@ -39,7 +39,8 @@ class Stage:
         distil: lambda, from 0 to 1, in lambda * loss(output, teacher's) + (1 - lambda) * loss(output, target).
         features: Weight of feature matching with the teacher (``evaluators.training.distillation``), from 0.
         sparsity: Weight of the group lasso on the network's channels (``evaluators.channels.groups``), from 0.
-        form: In which form convolutions train (``spaces.layers.convolutions.convert``): ``plain``, ``acb`` or ``basis:N``.
+        form: In which form convolutions train (``spaces.layers.convolutions.convert``): ``plain``, ``acb`` or
+            ``basis:N``.
             Empty keeps that of the stage before, which at first is the architecture's own.
     """
 

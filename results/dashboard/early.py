@@ -1,4 +1,4 @@
-"""What the API says of networks that aren't trained to the end: the preliminary front, `results.analysis.preliminary`."""
+"""What the API says of networks that aren't trained to the end: the preliminary front."""
 
 from __future__ import annotations
 

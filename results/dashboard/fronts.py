@@ -1,4 +1,4 @@
-"""Fronts over a study's columns: the same definitions as `results.analysis.overview`, for 100,000 trials in milliseconds."""
+"""Fronts over a study's columns: as `results.analysis.overview` defines them, for 100,000 trials in milliseconds."""
 
 from __future__ import annotations
 
@@ -146,7 +146,8 @@ def corner(study: Study, snapshot: Snapshot, x: Column, y: Column) -> Reference 
 
 
 def best(study: Study, snapshot: Snapshot, x: Column, y: Column) -> int | None:
-    """Number of the trial that the study looked for, as `results.analysis.overview.Overview.best` finds it; None if none is.
+    """Number of the trial that the study looked for, as `results.analysis.overview.Overview.best` finds it; None if
+    none is.
 
     Args:
         x, y: The study's own axes.

@@ -1,4 +1,4 @@
-"""A matrix of rank correlations as a picture (PNG, or by suffix PDF, SVG), in the manner of ``results.render.plots``."""
+"""A matrix of rank correlations as a picture (PNG, or by suffix PDF, SVG)."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
 """The order of asking and telling, independent of who finishes when.
 
 A search is a sequence of jobs. A job either trains a new architecture to the first rung, or takes a trial that rests
-at a rung to the next (`search.loop.halving`); without early stopping there is one rung, the whole training. With ordered
-telling, a job is chosen when exactly the same results have been told, however many workers there are and however
-fast: at most ``window`` jobs are chosen and not yet told, and results are told in the order of the jobs. A seed then
-means one sequence of architectures, and of promotions. Otherwise results are told as they come, and each question
-keeps which were told since the one before, so that a study of that kind, too, can be replayed.
+at a rung to the next (`search.loop.halving`); without early stopping there is one rung, the whole training. With
+ordered telling, a job is chosen when exactly the same results have been told, however many workers there are and
+however fast: at most ``window`` jobs are chosen and not yet told, and results are told in the order of the jobs. A
+seed then means one sequence of architectures, and of promotions. Otherwise results are told as they come, and each
+question keeps which were told since the one before, so that a study of that kind, too, can be replayed.
 
 Questions cost nothing when their answer is over the budget (rejected) or known already (duplicate); only
 new architectures within the budget become trials.

@@ -48,9 +48,9 @@ class Limits:
         steps: Training steps, of all trials together.
         worker_hours: That workers spend on trials, all together, earlier runs of the study included.
 
-    Nothing is begun that steps, seconds or hours aren't enough for, trained to its end (``search.loop.schedule``). How long
-    that takes is foreseen from the pace, so that seconds and hours may still cut trials off, which go on from their
-    last rungs when resumed.
+    Nothing is begun that steps, seconds or hours aren't enough for, trained to its end (``search.loop.schedule``). How
+    long that takes is foreseen from the pace, so that seconds and hours may still cut trials off, which go on from
+    their last rungs when resumed.
     """
 
     trials: int

@@ -1,11 +1,11 @@
 """Latency and peak memory of candidates: measured before any training, where they are objectives or limited.
 
-The driver measures, one network after another, while nothing of the study trains (`search.loop.engine`): another process on
-the same cores or GPU would be in the numbers. So trials then run in batches of the window; what later stages make
-(`search.stages.trials`) is measured before its training. On the CPU it is the processor time of the one thread, which is the
-latency on a core of its own, so that what else the machine does hardly counts. Of one network, measured four times on
-2 cores with a load of 15: 43.9 to 46.1 ms, of passing time 209 and 392. The device is that of the driver's machine.
-Weights are random: they change neither. What is on record isn't measured again.
+The driver measures, one network after another, while nothing of the study trains (`search.loop.engine`): another
+process on the same cores or GPU would be in the numbers. So trials then run in batches of the window; what later
+stages make (`search.stages.trials`) is measured before its training. On the CPU it is the processor time of the one
+thread, which is the latency on a core of its own, so that what else the machine does hardly counts. Of one network,
+measured four times on 2 cores with a load of 15: 43.9 to 46.1 ms, of passing time 209 and 392. The device is that of
+the driver's machine. Weights are random: they change neither. What is on record isn't measured again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A filter before training: of candidates that cost about the same, the better share by a proxy goes on.
 
-A proxy is a zero-cost one of the untrained network (``evaluators.measure.proxies``), or the score of its sub-network of a
-supernet. Measured in the driver: on chains of the default space 0.1 to 0.4 s of one processor, U-Nets take seconds.
+A proxy is a zero-cost one of the untrained network (``evaluators.measure.proxies``), or the score of its sub-network
+of a supernet. Measured in the driver: on chains of the default space 0.1 to 0.4 s of one processor, U-Nets take
+seconds.
 
 The rule looks at candidates of like MACs alone. A proxy that ranks by size, as all do to a good part, would otherwise
 turn away the small networks that a front needs.

@@ -63,7 +63,8 @@ class Chain(Architecture):
             runs at 1/unshuffle of the height and width, the upsampler enlarges by that much more, as in FFDNet.
         convolution: Form of the head's and the trunk's 3x3 convolutions: ``plain``; ``weight_norm`` as in
             MAFFSRN; ``blueprint``: 1x1 then depthwise, the head on four copies of the input, as in BSRN;
-            ``blueprint_bias``: with a bias after the 1x1 too, as in BSRN-S; or a form of ``spaces.layers.convolutions``.
+            ``blueprint_bias``: with a bias after the 1x1 too, as in BSRN-S; or a form of
+            ``spaces.layers.convolutions``.
         head_layers: 3x3 convolutions in the head, 1 to 3; two, without an activation between, as in LatticeNet.
         trunk_convolution: The feature skip has its convolution; without it the trunk's output is added as it is.
         mean_shift: 1x1 convolutions on input and output that start by subtracting and adding back the mean

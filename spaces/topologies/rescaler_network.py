@@ -30,8 +30,9 @@ def round_to_8_bits(x: Tensor) -> Tensor:
 class BicubicDown(nn.Module):
     """MATLAB's antialiased bicubic down-scaling as two fixed strided convolutions: (N, C, H, W) to (N, C, H/s, W/s).
 
-    The values of ``evaluators.degradations.bicubic.downscale``, but for its rounding to 8 bits between the two passes and at
-    the end: they differ by less than 1.5 levels of 255. There is nothing to train; the convolutions are counted.
+    The values of ``evaluators.degradations.bicubic.downscale``, but for its rounding to 8 bits between the two passes
+    and at the end: they differ by less than 1.5 levels of 255. There is nothing to train; the convolutions are
+    counted.
 
     Args:
         channels: C.

@@ -4,9 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import results.migrations
-
 import results
+import results.store.migrations
 
 
 def modules_after(code: str) -> set[str]:
@@ -28,7 +27,8 @@ def test_looking_at_a_study_imports_no_torch(filled, tmp_path):
     """All of it: the front, its tables, CSV and JSON, a trial's view and the figures."""
     code = f"""
 from pathlib import Path
-from results import figures, overview, tables
+from results.analysis import overview
+from results.render import figures, tables
 from results.store.store import Store
 with Store.open({str(filled[0])!r}, create=False) as store:
     found = overview.overview(store, "phone")
@@ -64,6 +64,6 @@ def test_opening_a_current_store_imports_no_alembic(tmp_path):
 
 def test_migrations_lie_in_the_package():
     """So that a wheel, which ships what lies under `results`, can upgrade a store."""
-    folder = Path(results.migrations.__file__).parent
-    assert folder.parent == Path(results.__file__).parent
+    folder = Path(results.store.migrations.__file__).parent
+    assert folder.parent.parent == Path(results.__file__).parent
     assert {"env.py", "0001_initial.py"} <= {path.name for path in folder.rglob("*.py")}

@@ -12,7 +12,7 @@ from evaluators.data.photographs import embedded
 from evaluators.tasks.super_resolution import SuperResolution
 from tests.work import calls
 
-SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared")
 
 TRAIN = embedded("train")

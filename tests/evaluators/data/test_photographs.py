@@ -44,7 +44,8 @@ def test_missing_photograph_and_package(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_reading_imports_no_heavy_package() -> None:
     code = (
-        "import sys, evaluators.data.overlap, evaluators.degradations.bicubic; from evaluators.data.photographs import embedded; "
+        "import sys, evaluators.data.overlap, evaluators.degradations.bicubic; "
+        "from evaluators.data.photographs import embedded; "
         "embedded('validation'); print(sorted({'torch', 'skimage', 'sklearn', 'scipy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

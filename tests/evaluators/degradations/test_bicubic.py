@@ -12,7 +12,7 @@ from evaluators.data.images import read_image
 from evaluators.degradations.bicubic import crop_to_multiple, downscale, upscale
 from tests.work import calls
 
-SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data"
 PUBLISHED = [
     (name, scale, path.stem)
     for name in ("set5", "set14")

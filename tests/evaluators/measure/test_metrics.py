@@ -12,7 +12,7 @@ from evaluators.data.images import Image, ImageSet, read_folder, read_pairs
 from evaluators.degradations.bicubic import downscale, upscale
 from evaluators.measure.metrics import luma, measure, per_image, psnr, ssim, summarise
 
-SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared")
 
 RNG = np.random.default_rng(0)
