@@ -59,11 +59,12 @@ class Report:
 
 
 def markdown(table: Table) -> str:
-    """The table with its title in bold."""
+    """The table, under its title in bold if it has one."""
     rows = [[str(column.header) for column in table.columns]]
     rows.append([{"left": "---", "right": "---:"}[str(column.justify)] for column in table.columns])
     rows += [list(map(str, cells)) for cells in zip(*(column.cells for column in table.columns), strict=True)]
-    return f"**{table.title}**\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    title = f"**{table.title}**\n\n" if table.title else ""
+    return title + "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def machine() -> dict[str, Any]:
