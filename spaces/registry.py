@@ -127,8 +127,10 @@ class Catalogue(Generic[T]):
 
 
 def _import_all(package: str) -> None:
+    """Import the files of a package; folders in it are what some of them import."""
     for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
-        importlib.import_module(f"{package}.{module.name}")
+        if not module.ispkg:
+            importlib.import_module(f"{package}.{module.name}")
 
 
 class Registry(Generic[T]):

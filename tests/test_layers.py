@@ -22,7 +22,7 @@ ALLOWED = {
 HOMES = {
     "ray": ["search/workers/ray_workers.py"],
     # Asking its samplers, and handing a study over, have nothing in common but the library.
-    "optuna": ["search/trackers/optuna_export.py", "search/strategies/optuna_samplers.py"],
+    "optuna": ["search/strategies/optuna_samplers.py", "search/trackers/optuna_export.py"],
     "nni": [
         "search/strategies/nni/__init__.py",
         "search/strategies/nni/nas.py",

@@ -132,7 +132,7 @@ def test_blocks_lists_all_with_costs(tmp_path: Path) -> None:
 
 def test_reading_commands_start_without_torch_and_ray(tmp_path: Path) -> None:
     probe = (
-        "import sys; import search.cli; from results import overview, tables; "
+        "import sys; import search.cli; from results.analysis import overview; from results.render import tables; "
         "sys.exit(any(m in sys.modules for m in ('torch', 'ray', 'optuna')))"
     )
     subprocess.run([sys.executable, "-c", probe], check=True, cwd=tmp_path)

@@ -179,7 +179,7 @@ def test_a_server_that_dies_midway_and_comes_back(tmp_path: Path, server: Server
 CHILD = """
 import sys
 from pathlib import Path
-from evaluators import downloads
+from evaluators.data import downloads
 from evaluators.data.public_sets import PublicSet, RemoteFile
 downloads.fetch(PublicSet("mine", "", "", "", (RemoteFile(sys.argv[1]),)), Path(sys.argv[2]))
 """

@@ -23,8 +23,7 @@ from spaces.checkpoint import load_published
 from spaces.task import super_resolution
 from spaces.topologies.chain import Chain
 from spaces.topologies.pruned import Pruned
-
-from .small import TINY, task
+from tests.evaluators.small import TINY, task
 
 X4 = super_resolution(4)
 WIDE = Chain(20, (Block("rfdb"), Block("imdb")), image_skip="bilinear")

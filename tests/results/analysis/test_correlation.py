@@ -187,7 +187,8 @@ def test_few_trials_are_refused(tmp_path: Path) -> None:
 def test_it_needs_no_torch(store: Store) -> None:
     code = f"""
 from pathlib import Path
-from results import correlation, correlation_tables, heat_map
+from results.analysis import correlation
+from results.render import correlation_tables, heat_map
 from results.store.store import Store
 with Store.open({store.place!r}, create=False) as store:
     found = correlation.analyse(store, {NAME!r})

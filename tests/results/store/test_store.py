@@ -836,7 +836,7 @@ def test_a_killed_upgrade_starts_over(file):
     old_store(str(file), 2)
     code = f"""
 import os
-from results import migrations
+from results.store import migrations
 from results.store.store import Store
 upgrade = migrations.upgrade
 migrations.upgrade = lambda connection: (upgrade(connection), os._exit(9))
