@@ -20,7 +20,8 @@ Conventions turn a cost into the GMACs that a table quotes:
 - ``bias``: with one addition per output element that has a bias (torchinfo, NTIRE 2022 HDR).
 - ``fvcore``: fvcore's FlopCountAnalysis (https://github.com/facebookresearch/fvcore, Apache-2.0), which NTIRE's
   efficient-SR tables quote from 2024 on: 4 more operations per output element of a bilinear resizing, 1 of a nearest
-  one, and 5 per input element of a normalisation (4 without scale and shift; a batch normalisation in evaluation 2).
+  one, 1 per input element of an adaptive average pooling *module*, and 5 per input element of a normalisation (4
+  without scale and shift; a batch normalisation in evaluation 2).
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Cost:
         activation_ops: Output elements of activation modules that the challenges charge.
         transposed_excess: What charging transposed convolutions on the output grid adds.
         bias_ops: Output elements that a bias is added to.
-        fvcore_ops: What fvcore charges beside the MACs, for resizing and normalisation.
+        fvcore_ops: What fvcore charges beside the MACs, for resizing, pooling and normalisation.
     """
 
     macs: int = 0
@@ -187,7 +188,16 @@ def count(module: nn.Module, *inputs: Tensor) -> Cost:
     def charge(_module: nn.Module, _args: Any, out: Tensor) -> None:
         counter.counts["activation_ops"] += out.numel()
 
-    hooks = [m.register_forward_hook(charge) for m in module.modules() if isinstance(m, CHARGED_ACTIVATIONS)]
+    def charge_pooling(_module: nn.Module, args: Any, _out: Tensor) -> None:
+        counter.counts["fvcore_ops"] += args[0].numel()
+
+    charges = ((CHARGED_ACTIVATIONS, charge), (nn.AdaptiveAvgPool2d, charge_pooling))
+    hooks = [
+        m.register_forward_hook(rule)
+        for kind, rule in charges
+        for m in module.modules()
+        if isinstance(m, kind)
+    ]
     try:
         with torch.no_grad(), counter:
             module(*inputs)

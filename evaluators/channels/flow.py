@@ -590,7 +590,13 @@ def _interpolate(
     return found
 
 
-@_rule("max_pool2d avg_pool2d adaptive_avg_pool2d")
+@_rule("adaptive_avg_pool2d")
+def _pool(flow: ChannelFlow, made: Made, x: Tensor, *_: Any, **__: Any) -> Found:
+    flow.cost("fvcore_ops", x.numel(), *flow.labels(x).dimensions)
+    return _resample(flow, made, x)
+
+
+@_rule("max_pool2d avg_pool2d")
 def _resample(flow: ChannelFlow, made: Made, x: Tensor, *_: Any, **__: Any) -> Found:
     labels = flow.labels(x)
     return [(labels.at(0), labels.at(1), *map(_fixed, made[0].shape[2:]))]

@@ -23,22 +23,9 @@ from torch.nn import functional
 
 from spaces.blocks import BLOCKS
 from spaces.layers.activations import activation as make_activation
+from spaces.layers.norms import ChannelNorm
 
-NORM_EPSILON = 1e-6
-
-
-class ChannelNorm(nn.Module):
-    """Layer normalisation over the channels of each pixel of (N, width, H, W), affine."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width, 1, 1))
-        self.bias = nn.Parameter(torch.zeros(width, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        centred = x - x.mean(dim=1, keepdim=True)
-        variance = centred.square().mean(dim=1, keepdim=True)
-        return centred * torch.rsqrt(variance + NORM_EPSILON) * self.weight + self.bias
+EPSILON = 1e-6
 
 
 class _Composed(nn.Module):
@@ -95,8 +82,8 @@ class MSCB(_Composed):
 
     def forward(self, x: Tensor) -> Tensor:
         y, vector = self.compose(x)
-        cosine = functional.normalize(vector, dim=2, eps=NORM_EPSILON) @ functional.normalize(
-            y, dim=1, eps=NORM_EPSILON
+        cosine = functional.normalize(vector, dim=2, eps=EPSILON) @ functional.normalize(
+            y, dim=1, eps=EPSILON
         )
         return x + self.project((y * cosine).unflatten(2, x.shape[-2:]))
 

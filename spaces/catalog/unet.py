@@ -101,9 +101,26 @@ def _once(names: Sequence[str]) -> tuple[str, ...]:
 
 register(
     NamedSpace(
+        "nafnet",
+        "NAFNets: blocks without activations, with most of them in one of the levels",
+        TASKS,
+        partial(
+            unet_space,
+            blocks=("nafblock",),
+            depths=(1,),
+            levels=(4, 5),
+            growths=("double",),
+            more_blocks=(0, 1, 3, 7, 13, 27),
+            downs=("strided_2x2",),
+            ups=("pixelshuffle(bias=false)",),
+            skips=("add",),
+            stages=(1,),
+        ),
+    ),
+    NamedSpace(
         "unet",
         "U-Nets of one or two stages with a block kind per level",
         TASKS,
         partial(unet_space, blocks=UNET_BLOCKS),
-    )
+    ),
 )

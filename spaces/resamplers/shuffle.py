@@ -30,11 +30,11 @@ class Unshuffle(nn.Module):
 
 @UPS.add("pixelshuffle")
 class Shuffle(nn.Module):
-    """A 1x1 convolution, then four channels become each 2x2 cell."""
+    """A 1x1 convolution, then four channels become each 2x2 cell; without ``bias`` it is NAFNet's."""
 
-    def __init__(self, in_channels: int, out_channels: int):
+    def __init__(self, in_channels: int, out_channels: int, *, bias: bool = True):
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, 4 * out_channels, 1)
+        self.conv = nn.Conv2d(in_channels, 4 * out_channels, 1, bias=bias)
         self.shuffle = nn.PixelShuffle(2)
 
     def forward(self, x: Tensor) -> Tensor:

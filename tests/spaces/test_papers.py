@@ -43,6 +43,26 @@ def test_rfdb_distils_and_refines_as_published(kind: str, act: Callable[[Tensor]
     torch.testing.assert_close(net(x), part("esa")(part("c5")(torch.cat(distilled, 1))))
 
 
+def test_nafblock_is_as_published() -> None:
+    net, x = block("nafblock"), image()
+    for parameter in net.parameters():  # scales start at 0, shifts too
+        parameter.copy_(torch.rand(parameter.shape, generator=torch.Generator().manual_seed(1)) - 0.5)
+    conv = {name: net.get_submodule(name) for name in ("conv1", "conv2", "sca", "conv3", "conv4", "conv5")}
+    beta, gamma = net.get_parameter("beta"), net.get_parameter("gamma")
+
+    def norm(number: int, of: Tensor) -> Tensor:
+        scale, shift = net.get_parameter(f"norm{number}.weight"), net.get_parameter(f"norm{number}.bias")
+        last = functional.layer_norm(of.movedim(1, -1), (WIDTH,), scale, shift, eps=1e-6)
+        return last.movedim(-1, 1)
+
+    hidden = conv["conv2"](conv["conv1"](norm(1, x)))
+    gated = hidden[:, :WIDTH] * hidden[:, WIDTH:]
+    y = x + beta * conv["conv3"](gated * conv["sca"](functional.adaptive_avg_pool2d(gated, 1)))
+    hidden = conv["conv4"](norm(2, y))
+    expected = y + gamma * conv["conv5"](hidden[:, :WIDTH] * hidden[:, WIDTH:])
+    torch.testing.assert_close(net(x), expected)
+
+
 @pytest.mark.parametrize("kind", ["rfdb", "efficient_rfdb"])
 def test_rfdb_has_no_skip_around_it(kind: str) -> None:
     net = block(kind)

@@ -46,6 +46,10 @@ PACK = {
     "disp": "DISP",
     "errn2": "ERRN2",
     "dipnet-slim": "DIPNet_slim_v2",
+    "nafnet-c16-l28": "NAFNet-C16-L28",
+    "nafnet-32-gopro": "NAFNet-width32_GoPro",
+    "nafnet-64-gopro": "NAFNet-width64_GoPro",
+    "nafnet-32-sidd": "NAFNet-width32_SIDD",
 }
 # Parameters, exact GMACs, the challenges' GMACs, millions of activations, convolutions; all of a 256x256 input.
 COSTS = {
@@ -141,6 +145,22 @@ def test_costs_of_the_challenge_pack_are_those_of_the_original_code(name: str, s
     assert found.convolutions == measured["convs"]
     if "fvcore_flops" in measured:
         assert found.operations("fvcore") == measured["fvcore_flops"]
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ["c16-l28", "c16-l14"])
+def test_costs_of_the_deblurring_challenges_baselines(name: str, shared: Path) -> None:
+    """At the size of their images, which isn't the one that other networks are quoted at."""
+    known = json.loads((shared / "facts/ntire_facts.json").read_text())["architectures"]
+    measured = known[f"NAFNet-{name.upper()}@1920x1200"]["measured"]
+    network = published(f"nafnet-{name}")
+    found = cost(network.architecture, network.task, size=(1200, 1920))
+    assert (found.macs, found.parameters, found.activations, found.convolutions) == (
+        measured["macs_exact"],
+        measured["params"],
+        measured["acts"],
+        measured["convs"],
+    )
 
 
 @every_network
