@@ -300,7 +300,7 @@ def measure_peak_memory(
     }
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "evaluators.measure.runtime"],
+            [sys.executable, "-P", "-m", "evaluators.measure.runtime"],
             input=json.dumps(job),
             capture_output=True,
             text=True,

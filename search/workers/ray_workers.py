@@ -374,6 +374,8 @@ def _allowed_cpus() -> int | None:
 
 @ray.remote(num_returns="streaming", max_retries=0)
 def _stream(shared: list[Any], job: bytes) -> Iterator[Any]:
+    import pixelfront  # noqa: F401  # Ray puts the driver's folder on the path, which may have a search.py
+
     context = ray.get_runtime_context()
     gpus = ",".join(context.get_accelerator_ids().get("GPU", ()))
     stays = os.environ.setdefault(FIRST_GPUS, gpus) == gpus
@@ -396,6 +398,8 @@ def installed() -> dict[str, str]:
 
     Builds of one version (``+cpu``, ``+cu128``) count as the same.
     """
+    with suppress(ImportError):
+        import pixelfront  # noqa: F401  # packages of these names may lie in the working folder
     found = {"Python": platform.python_version()}
     for name in ("ray", "torch", "pixelfront"):
         try:

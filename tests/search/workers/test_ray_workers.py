@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import pixelfront
 from search.workers.pool import Ended, Lost, Raised, Taken
 from search.workers.ray_workers import (
     MEBIBYTE,
@@ -412,7 +413,7 @@ def test_what_a_node_has_tells_versions_and_source_apart(
     for package in ("spaces", "evaluators"):
         (tmp_path / package).mkdir()
         (tmp_path / package / "__init__.py").write_text("")
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.setattr(pixelfront, "_HOME", tmp_path)
     for package in ("spaces", "evaluators"):
         monkeypatch.delitem(sys.modules, package, raising=False)
     (tmp_path / "spaces" / "block.py").write_text("width = 8")
