@@ -13,7 +13,7 @@ install = ( n=0; while sleep 10 >/dev/null 2>&1 && kill -0 $$$$ 2>/dev/null; do 
 	> $(INSTALL_LOG) 2>&1; code=$$?; kill $$beat 2>/dev/null; \
 	[ $$code -eq 0 ] || { tail -n 20 $(INSTALL_LOG); echo "pip failed; all it said is in $(INSTALL_LOG)"; exit 1; }
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint format hooks clean
 
 demo: $(INSTALLED)  ## Search, prune, distil; front, pictures and a checked ONNX file, from the embedded photographs
 	@touch .venv/demo-started
@@ -33,6 +33,9 @@ lint: $(INSTALLED_DEV)  ## ruff and mypy
 format: $(INSTALLED_DEV)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+hooks:  ## Have git check commit messages
+	git config core.hooksPath .githooks
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $@"; exit 1; }
