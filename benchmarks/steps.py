@@ -7,8 +7,9 @@ ours, plain ... Each pair of turns gives a ratio of times; the table has the med
 % interval of that median by bootstrap. Above 1 ours is faster. Read the ratio of processor times where other work runs
 beside it; on a GPU (`--cuda`) that of wall times.
 
-`--variants` has other settings of our loop take turns with it instead: each row's ratio is our time over the variant's,
-so above 1 the variant is faster. `default` is our loop against itself: how far noise goes.
+`--variants` has other settings of our loop take turns with it instead: each row's ratio is our time over the
+variant's, so above 1 the variant is faster. `default` is our loop against itself: how far noise goes. The column
+"first step" has the seconds that a variant's first step takes: compiling.
 
 The second table is one trial of `--steps` steps: milliseconds of processor time (wall time with `--cuda`) by part.
 """
@@ -54,7 +55,7 @@ NETWORKS: dict[str, Architecture] = {
 WARM_UP = 3  # steps
 TURN = 0.25  # seconds, roughly
 FEWEST_TURNS = 5
-VARIANTS = ("default", "contiguous", "fused", "flush-denormal")
+VARIANTS = ("default", "contiguous", "fused", "flush-denormal", "compiled")
 
 
 class PlainLoop:
@@ -103,6 +104,8 @@ def ours(name: str, patches: PatchSource, device: str, variant: str = "default")
             network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     elif variant == "fused":
         training._optimizer = torch.optim.Adam(training.network.parameters(), lr=1.0, fused=True)
+    elif variant == "compiled":
+        training.network.compile()  # in the first of its steps, which `turns` leaves out
     elif variant == "flush-denormal":
 
         def flushing() -> None:
@@ -155,7 +158,7 @@ def interval(ratios: np.ndarray) -> tuple[float, float, float]:
 
 def compare(name: str, variant: str | None, args: argparse.Namespace) -> dict[str, Any]:
     """Our loop and a plain one, or our loop and a variant, in turns: a row of the first table."""
-    patches, device = patch_source(), "cuda" if args.cuda else "cpu"
+    patches, device, first_s = patch_source(), "cuda" if args.cuda else "cpu", None
     if variant is None:
         mine = ours(name, patches, device)
         decay = RECIPE.ema
@@ -163,12 +166,17 @@ def compare(name: str, variant: str | None, args: argparse.Namespace) -> dict[st
         times = turns(mine, other, args.seconds, device)
         ratios = times[:, 1] / times[:, 0]
     else:
-        times = turns(ours(name, patches, device), ours(name, patches, device, variant), args.seconds, device)
+        other = ours(name, patches, device, variant)
+        before = clocks(device)[1]
+        other()
+        first_s = clocks(device)[1] - before
+        times = turns(ours(name, patches, device), other, args.seconds, device)
         ratios = times[:, 0] / times[:, 1]
     step = np.median(times, axis=0)
     return {
         "network": name,
         "beside": variant or "plain",
+        "first_step_s": first_s,
         "turns": len(times),
         "steps_per_cpu_s": (1 / step[:, 0]).tolist(),
         "steps_per_wall_s": (1 / step[:, 1]).tolist(),
@@ -271,6 +279,7 @@ def main() -> int:
         "beside, wall",
         "CPU ratio",
         "wall ratio",
+        "first step [s]",
     ):
         speed.add_column(head, justify="right")
     for name in args.networks:
@@ -279,7 +288,8 @@ def main() -> int:
             rows.append(row)
             rates = [f"{rate:.1f}" for rate in row["steps_per_cpu_s"] + row["steps_per_wall_s"]]
             ratios = ["{:.3f} ({:.3f} to {:.3f})".format(*row[key]) for key in ("cpu_ratio", "wall_ratio")]
-            speed.add_row(name, row["beside"], str(row["turns"]), *rates, *ratios)
+            first_s = "" if row["first_step_s"] is None else f"{row['first_step_s']:.1f}"
+            speed.add_row(name, row["beside"], str(row["turns"]), *rates, *ratios, first_s)
     share = Table(title=f"Shares of a trial of {args.steps} steps and {args.rungs} rungs (PSNR)")
     share.add_column("network")
     for name in args.networks:
