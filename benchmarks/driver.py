@@ -42,7 +42,7 @@ from results.store.schema import Trial
 from results.store.store import Store
 from search.loop.asktell import AskTell
 from search.loop.engine import Limits, Search
-from search.strategies import STRATEGIES, Strategy
+from search.strategies import STRATEGIES, Strategy, StrategyProblem
 from search.study.context import use_one_thread
 from search.workers import execution
 from search.workers.execution import Tally
@@ -200,14 +200,16 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
     space = named_space(args.space)
     budget = Budget(task.interface, args.max_gmacs)
     budget.check(space)
-    strategy = STRATEGIES[name].create(space, directions=("max", "min"), seed=args.seed)
+    strategy = STRATEGIES[name].create(
+        StrategyProblem(space, budget, ("max", "min"), args.seed, lambda candidate: (None, candidate.gmacs))
+    )
     last = args.trials - min(100, args.trials // 2)
     numbers = sorted({min(100, args.trials), *(n for n in MEMORY_AT if n < last), last, args.trials})
     with tempfile.TemporaryDirectory() as folder, Store.open(Path(folder) / "results.db") as store:
         study = new_study(store, name, args.seed)
         pool = Workers(stub, data, Resources(1.0, 0.0, args.workers), object_store_bytes=256 * MEBIBYTE)
         warm_up(pool, args.workers)
-        asktell = AskTell(strategy, budget, window=args.window)
+        asktell = AskTell(strategy, window=args.window)
         clock = timed(asktell, strategy, store, pool)
         marks = Marks(numbers, clock)
         running = Search(

@@ -84,8 +84,8 @@ class Entry(Generic[T]):
 
 
 def _place(target: Callable[..., Any]) -> tuple[str, str]:
-    """Where a class is defined: the same for a class whose module is imported a second time."""
-    return target.__module__, target.__qualname__
+    """Where a class, or what makes one, is defined: the same for one whose module is imported a second time."""
+    return target.__module__, getattr(target, "__qualname__", str(target))
 
 
 class Catalogue(Generic[T]):

@@ -58,22 +58,32 @@ def test_what_the_readme_lists_is_registered(noun: str, registry: Registry[nn.Mo
 
 
 CONTRACTS = """
+import importlib
 import sys
 import pytest
-import spaces.blocks
-spaces.blocks.__path__.append(sys.argv[1])
-from spaces.blocks import BLOCKS
-assert "my_block" in list(BLOCKS)
-files = [f"tests/contracts/test_{name}.py" for name in ("parts", "blocks")]
-sys.exit(pytest.main([*files, "-k", "my_block", "-p", "no:cacheprovider"]))
+folder, package, registry, name, *files = sys.argv[1:]
+module = importlib.import_module(package)
+module.__path__.append(folder)
+assert name in list(getattr(module, registry))
+files = [f"tests/contracts/test_{file}.py" for file in files]
+sys.exit(pytest.main([*files, "-k", name, "-p", "no:cacheprovider"]))
 """
 
 
-def test_the_contributing_guides_block_passes_the_contract_tests(tmp_path: Path) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), flags=re.DOTALL)
-    (tmp_path / "my_block.py").write_text(code)
+@pytest.mark.parametrize(
+    ("name", "arguments", "least"),
+    [
+        ("my_block", ("spaces.blocks", "BLOCKS", "my_block", "parts", "blocks"), 20),
+        ("my_strategy", ("search.strategies", "STRATEGIES", "hill-climbing", "strategies"), 9),
+    ],
+)
+def test_an_example_of_the_contributing_guide_passes_the_contract_tests(
+    tmp_path: Path, name: str, arguments: tuple[str, ...], least: int
+) -> None:
+    guide = (ROOT / "CONTRIBUTING.md").read_text().partition(f"/{name}.py`")[2]
+    (tmp_path / f"{name}.py").write_text(re.findall(r"```python\n(.*?)```", guide, flags=re.DOTALL)[0])
     done = subprocess.run(
-        [sys.executable, "-c", CONTRACTS, str(tmp_path)],
+        [sys.executable, "-c", CONTRACTS, str(tmp_path), *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -82,7 +92,7 @@ def test_the_contributing_guides_block_passes_the_contract_tests(tmp_path: Path)
     assert done.returncode == 0, done.stdout + done.stderr
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed is not None
-    assert int(passed[1]) > 20
+    assert int(passed[1]) > least
 
 
 def test_commands_in_the_readme_are_real() -> None:

@@ -31,7 +31,7 @@ from results.store.schema import Trial
 from results.store.store import Store
 from search.loop.asktell import AskTell
 from search.loop.engine import Limits, Search
-from search.strategies import STRATEGIES
+from search.strategies import STRATEGIES, StrategyProblem
 from search.workers.pool import Ended
 from search.workers.ray_workers import MEBIBYTE, Resources, Workers
 from spaces.baselines import baseline
@@ -110,7 +110,8 @@ def measure(workers: int, args: argparse.Namespace) -> dict[str, Any]:
     )
     budget = Budget(task, 10.0)
     budget.check(space)
-    strategy = STRATEGIES[args.strategy].create(space, directions=("max", "min"), seed=0)
+    problem = StrategyProblem(space, budget, ("max", "min"), 0, lambda candidate: (None, candidate.gmacs))
+    strategy = STRATEGIES[args.strategy].create(problem)
     trials = workers * args.rounds
     cost = f"exact, {'x'.join(map(str, task.cost_input))}"
     objectives = (Objective("psnr", "psnr_y", PROTOCOL), Objective("gmacs", "macs", cost))
@@ -129,7 +130,7 @@ def measure(workers: int, args: argparse.Namespace) -> dict[str, Any]:
         search = Search(
             store,
             study,
-            AskTell(strategy, budget, window=2 * workers),
+            AskTell(strategy, window=2 * workers),
             pool,
             job,
             task=task,

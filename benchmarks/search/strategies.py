@@ -42,9 +42,11 @@ from tabular import PACKED, Record, Table, load, the_space
 
 from evaluators.tasks import get_task
 from results.analysis.front import hypervolume
-from search.loop.asktell import Answer, AskTell
+from search.loop.asktell import AskTell
 from search.loop.halving import Halving
-from search.strategies import STRATEGIES, Strategy
+from search.loop.question import Question
+from search.outcomes import Failure, Outcome
+from search.strategies import STRATEGIES, Strategy, StrategyProblem
 from search.study.context import use_one_thread
 from spaces.budget import Budget
 from spaces.measurement import Direction
@@ -89,8 +91,8 @@ class Entrant:
             return "ours"
         return "stopped" if self.eta else "other"
 
-    def make(self, space: Space, seed: int) -> Strategy:
-        return STRATEGIES[self.strategy].create(space, directions=DIRECTIONS, seed=seed, **self.options)
+    def make(self, problem: StrategyProblem) -> Strategy:
+        return STRATEGIES[self.strategy].create(problem, **self.options)
 
 
 OTHERS = {
@@ -189,18 +191,16 @@ class Replay:
         rungs = rungs if entrant.eta else rungs[-1:]
         halving = Halving(rungs, entrant.eta or inf, DIRECTIONS)
         asktell = AskTell(
-            entrant.make(self.space, seed),
-            self.budget,
+            entrant.make(problem_of(self.space, self.budget, seed, (self.reference[1], self.reference[0]))),
             window=window,
             halving=halving,
-            worst=(self.reference[1], self.reference[0]),
         )
         columns = [self.table.rungs.index(rung) for rung in rungs]
 
-        def scores(digest: str, rung: int) -> tuple[float, float] | None:
+        def scores(digest: str, rung: int) -> Outcome | None:
             record = self.table[digest]
             trial = record.trials[self.seed]
-            return None if trial.failed else (trial.psnr_y[columns[rung]], record.macs / 1e9)
+            return Failure() if trial.failed else (trial.psnr_y[columns[rung]], record.macs / 1e9)
 
         points: list[tuple[float, float]] = []
         found = [(0, 0.0)]
@@ -211,30 +211,36 @@ class Replay:
         return [*found, (asktell.steps, found[-1][1])]
 
 
+def problem_of(
+    space: Space, budget: Any, seed: int, reference: tuple[float | None, float | None] = (None, None)
+) -> StrategyProblem:
+    """PSNR, and GMACs that are known before training."""
+    exact = lambda candidate: (None, candidate.gmacs)  # noqa: E731
+    return StrategyProblem(space, budget, DIRECTIONS, seed, exact, reference)
+
+
 def trained(
-    asktell: AskTell, scores: Callable[[str, int], tuple[float, float] | None], limit: int, steps: int
-) -> Iterator[tuple[int, str, tuple[float, float]]]:
+    asktell: AskTell, scores: Callable[[str, int], Outcome | None], limit: int, steps: int
+) -> Iterator[tuple[int, str, tuple[float, ...]]]:
     """(training steps spent, digest, objective values) of each trial that a search trains to the end.
 
     Args:
-        scores: Values of an architecture at a rung, looked up; None where it failed.
+        scores: The outcome of an architecture at a rung, looked up; None where it isn't known: the search ends there.
         limit: Of trials.
     """
-    digests: dict[int, str] = {}
-
-    def result(question: int, rung: int) -> tuple[tuple[float, float] | None]:
-        return (scores(digests[question], rung),)
-
-    for job in asktell.advance(result, limit, steps):
-        if isinstance(job, Answer):
-            if job.outcome != "trial":
-                continue
-            assert job.candidate is not None
-            digests[job.question] = job.candidate.architecture.digest
-        # What is chosen is trained next, whenever it is told.
-        top = asktell.halving.top
-        if getattr(job, "rung", 0) == top and (values := result(job.question, top)[0]):
-            yield asktell.steps, digests[job.question], values
+    for job in asktell.advance(limit, steps):
+        question, rung = (job, 0) if isinstance(job, Question) else (job.question, job.rung)
+        if question.state != "running":
+            continue
+        assert question.candidate is not None
+        digest = question.candidate.architecture.digest
+        # What is chosen is trained next, whenever it is reported.
+        outcome = scores(digest, rung)
+        if outcome is None:
+            continue
+        question.outcomes[rung] = outcome
+        if rung == asktell.halving.top and not isinstance(outcome, Failure):
+            yield asktell.steps, digest, outcome
 
 
 def whole_seeds(table: Table) -> list[int]:

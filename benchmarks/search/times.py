@@ -48,12 +48,14 @@ from evaluators.training.recipe import two_stages
 from evaluators.trial import Advanced, Failed, Finished, Job, Paused, RungReached
 from results.store.schema import Trial
 from results.store.store import Store
-from search.loop.asktell import AskTell, Promotion
+from search.loop.asktell import AskTell
 from search.loop.engine import Limits, Search
 from search.loop.halving import Halving
+from search.loop.question import Question
+from search.loop.question import Report as JobReport
 from search.planning.pace import Line, Pace, Sample, fit
 from search.planning.plan import Ladder, Plan, PlanError, Stock, make_plan
-from search.strategies import STRATEGIES
+from search.strategies import STRATEGIES, StrategyProblem
 from search.study.context import use_one_thread
 from search.workers.execution import cost_measurements
 from search.workers.pool import Ended, Taken
@@ -184,15 +186,14 @@ class TablePool(VirtualPool):
 class FixedAskTell(AskTell):
     """Holds back single jobs that the time isn't enough for, and goes on with others."""
 
-    def _choose(self, result: Any, limit: int, steps: int | None, affords: Any) -> Iterator[Any]:
-        while len(self._untold) < self._window:
+    def _choose(self, trials: int, steps: int | None, affords: Any) -> Iterator[Any]:
+        while len(self._jobs) < self._window:
             if (promoted := self.halving.next(affords)) is not None:
-                self._untold.append(promoted)
-                self.steps += self.halving.cost(promoted[1])
-                yield Promotion(*promoted)
-            elif self.trials < limit and not self.exhausted and affords(None, 0):
+                self._jobs.append(JobReport(*promoted))
+                yield self._promote(self._jobs[-1])
+            elif self.trials < trials and not self.exhausted and affords(None, 0):
                 yield self._ask(lambda job, rung: True)
-            elif self._untold or self.halving.closed:
+            elif self._jobs or self.halving.closed:
                 return
             else:
                 self.halving.close()
@@ -217,8 +218,8 @@ class FixedSearch(Search):
         assert self._deadline is not None
         return self._clock() + wait * pace <= self._deadline
 
-    def _take_to(self, question: int, rung: int) -> None:
-        trial = self._by_question[question]
+    def _take_to(self, question: Question, rung: int) -> None:
+        trial = question.trial
         self._rung[trial.id] = rung
         self._execution.add(self._store.trial(self._study, trial.number))
 
@@ -254,12 +255,13 @@ def search(shop: Shop, schedule: str, time: float, workers: int, seed: int) -> O
         known = {d: g for d, g in budget.known.items() if replay.table[d].macs <= most * 1e9}
         budget = replace(budget, max_gmacs=most, known=known, found={})
     task, ladder = budget.task, ladder_of(schedule, replay.table.rungs[-1])
+    reference = (replay.reference[1], replay.reference[0])
+    exact = lambda candidate: (None, candidate.gmacs)  # noqa: E731
+    problem = StrategyProblem(replay.space, budget, DIRECTIONS, seed, exact, reference)
     asktell = (AskTell if plan else FixedAskTell)(
-        STRATEGIES["pareto"].create(replay.space, directions=DIRECTIONS, seed=seed),
-        budget,
+        STRATEGIES["pareto"].create(problem),
         window=plan.window if plan else WINDOW,
         halving=Halving(ladder.pauses, ETA if len(ladder.pauses) > 1 else inf, DIRECTIONS),
-        worst=(replay.reference[1], replay.reference[0]),
     )
     macs = next(
         m for m in cost_measurements(Cost(macs=1), task) if m.name == "macs" and "exact" in m.protocol

@@ -21,7 +21,6 @@ import re
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from statistics import mean
@@ -30,7 +29,7 @@ from typing import Any
 import tabular
 from rich.console import Console
 from rich.table import Table as Cells
-from strategies import DIRECTIONS, Curves, Replay, Run, trained
+from strategies import DIRECTIONS, Curves, Replay, Run, problem_of, trained
 
 from evaluators.tasks import get_task
 from results.store.schema import Study
@@ -40,6 +39,7 @@ from search.config import resumed
 from search.loop.asktell import AskTell
 from search.loop.engine import UNLIMITED
 from search.loop.halving import Halving
+from search.outcomes import Failure, Outcome
 from search.stages.search import Place, run_search
 from search.strategies import STRATEGIES
 from spaces.budget import Budget
@@ -133,23 +133,24 @@ def ended(store: Store, study: Study, replay: Replay) -> list[Ended]:
     }
     config = resumed(study.config, {})
 
-    def scores(digest: str, rung: int) -> tuple[float, float] | None:
+    def scores(digest: str, rung: int) -> Outcome | None:
         if digest in failed:
+            return Failure()
+        if (value := psnr.get((digest, config.ladder[rung]))) is None:  # where a search that runs has come to
             return None
-        return psnr[digest, config.ladder[rung]], replay.table[digest].macs / 1e9
+        return value, replay.table[digest].macs / 1e9
 
+    budget = Budget(get_task(config.task).interface, replay.reference[0])
     asktell = AskTell(
-        STRATEGIES[config.strategy].create(replay.space, directions=DIRECTIONS, seed=config.seed),
-        Budget(get_task(config.task).interface, replay.reference[0]),
+        STRATEGIES[config.strategy].create(problem_of(replay.space, budget, config.seed)),
         window=config.window,
         halving=Halving(config.ladder, config.eta or inf, DIRECTIONS),
         recorded=[ask.genotype for ask in store.asks(study.id)],
     )
     found = []
-    with suppress(KeyError):  # where a search that runs has come to
-        for spent, digest, (measured, gmacs) in trained(asktell, scores, UNLIMITED, config.train_steps):
-            own = replay.table[digest].trials.get(replay.seed)
-            found.append(Ended(spent, gmacs, measured, own.psnr_y[-1] if own else None))
+    for spent, digest, (measured, gmacs) in trained(asktell, scores, UNLIMITED, config.train_steps):
+        own = replay.table[digest].trials.get(replay.seed)
+        found.append(Ended(spent, gmacs, measured, own.psnr_y[-1] if own else None))
     return found
 
 

@@ -11,15 +11,17 @@ from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 from evaluators.trial import Job
 from results.analysis.repeats import is_repeat
 from results.store.schema import Stop, Trial
 from results.store.store import Store, StoreError
-from search.loop.asktell import Answer, AskTell, Promotion, Told
+from search.loop.asktell import AskTell
 from search.loop.inheritance import heir
+from search.loop.question import Promotion, Question
 from search.loop.schedule import MEMORY, Position, Schedule
+from search.outcomes import Failure, Outcome, Values
 from search.planning.pace import Clock, Pace, PaceMeter
 from search.planning.plan import Ladder
 from search.strategies import ReplayError
@@ -130,14 +132,9 @@ class Search:
         steps = self._halving.steps
         self._ladder = ladder or Ladder(steps, steps, self._halving.eta)
         self._schedule: Schedule | None = None  # where seconds or hours are limited
-        self._cost: dict[int, Cost] = {}  # by trial
         self._finishing = False
-        self._to_end: set[int] = set()  # questions whose trials are taken to their end, beyond the order
-        self._values: dict[tuple[int, int], tuple[Sequence[float] | None]] = {}
-        self._by_question: dict[int, Trial] = {}
-        self._question_of: dict[int, int] = {}
+        self._questions: dict[int, Question] = {}  # by their trials
         self._rung: dict[int, int] = {}  # that trials in the queue or on workers go to
-        self._fixed: dict[int, tuple[Measurement, ...]] = {}  # of each trial, known before any training
         self._replayed = len(store.asks(study_id))
         self._scores: dict[tuple[int, int], tuple[Measurement, ...]] = {}
         if self._halving.top or limits.worker_hours is not None:
@@ -225,17 +222,14 @@ class Search:
 
     # What fits into the time
 
-    def _affords(self, job: int | Candidate, rung: int) -> bool:
+    def _affords(self, job: Question | Candidate, rung: int) -> bool:
         """Whether a trial may be taken to a rung, or a new network begun, beside all that is chosen and due."""
         schedule = self._schedule
         if schedule is None:
             return True
         if isinstance(job, Candidate):
             return self._fits_new(job.cost, self._ahead())
-        trial = self._by_question[job]
-        rest = schedule.job_s(
-            self._cost[trial.id], self._ladder.pauses[rung - 1], self._ladder.steps, trial.id
-        )
+        rest = schedule.job_s(job.cost, self._ladder.pauses[rung - 1], self._ladder.steps, job.trial.id)
         return schedule.fits(rest, ahead=self._ahead())
 
     def _may_start(self, trial: Trial) -> bool:
@@ -247,7 +241,7 @@ class Search:
         if schedule is None or not schedule.meter.known:
             return True
         ahead = [seconds for number, seconds in self._left() if number != trial.id and self._has(number)]
-        cost, end = self._cost[trial.id], self._ladder.pauses[self._rung[trial.id]]
+        cost, end = self._questions[trial.id].cost, self._ladder.pauses[self._rung[trial.id]]
         start = self._execution.step_of(trial)
         if start or self._finishing or self._rung[trial.id]:
             may = schedule.fits(schedule.job_s(cost, start, end, trial.id), ahead=ahead)
@@ -280,7 +274,7 @@ class Search:
         """Seconds of the promotions that are due from each rung; who will be promoted isn't known yet."""
         schedule = self._schedule
         assert schedule is not None
-        costs = [*list(self._cost.values())[-RECENT:], new]
+        costs = [*(question.cost for question in list(self._questions.values())[-RECENT:]), new]
         kept: list[float] = []
         for rung, count in enumerate(due):
             if count:
@@ -300,31 +294,32 @@ class Search:
             end, running = self._ladder.pauses[rung], at.get(trial)
             if running is None:
                 start = self._ladder.pauses[rung - 1] if rung else 0
-                yield trial, self._schedule.job_s(self._cost[trial], start, end, trial)
+                yield trial, self._schedule.job_s(self._questions[trial].cost, start, end, trial)
             else:
                 position = Position(running.step, running.heard, running.stepped_s is not None)
-                yield trial, self._schedule.left_s(self._cost[trial], trial, position, end)
+                yield trial, self._schedule.left_s(self._questions[trial].cost, trial, position, end)
 
     def _has(self, trial: int) -> bool:
         return any(each.trial.id == trial for each in self.tally.running.values())
 
     def _stepped(self, running: Running, steps: int, seconds: float) -> None:
         """A trial said where it stands."""
-        if self._schedule is not None and (trial := running.trial.id) in self._cost:
+        question = self._questions.get(running.trial.id)
+        if self._schedule is not None and question is not None:
             meter = self._schedule.meter
-            start = meter.overhead_s(self._cost[trial], 0) if running.stepped_s is None else 0.0
+            start = meter.overhead_s(question.cost, 0) if running.stepped_s is None else 0.0
             if seconds > 2 * start:  # else it says more of starting than of training
-                meter.observe(trial, self._cost[trial], steps, seconds - start)
+                meter.observe(running.trial.id, question.cost, steps, seconds - start)
 
     def _released(self, running: Running, seconds: float) -> None:
         """A worker is done with a trial, or was lost."""
-        trial = running.trial.id
-        if self._schedule is None or trial not in self._cost or running.step < running.steps:
+        question = self._questions.get(running.trial.id)
+        if self._schedule is None or question is None or running.step < running.steps:
             return
         scorings = self._ladder.part(running.begun, running.steps)[1]
         ssim = int(running.steps == self._ladder.steps)
         self._schedule.meter.observe_overhead(
-            self._cost[trial], scorings, seconds - (running.stepped_s or 0.0), ssim=ssim
+            question.cost, scorings, seconds - (running.stepped_s or 0.0), ssim=ssim
         )
 
     def _finish_some(self) -> None:
@@ -336,22 +331,22 @@ class Search:
             self._finishing = True
             for trial in self._execution.hold():
                 del self._rung[trial.id]
-        self._asktell.finish(self._result)
+        self._asktell.finish()
         while self._execution.free:
-            question = next(filter(self._fits_to_end, self._halving.unfinished(self._asktell.worst)), None)
+            question = next(filter(self._fits_to_end, self._asktell.unfinished()), None)
             if question is None:
                 return
-            self._to_end.add(question)
+            question.to_end = True
             self._take_to(question, self._halving.top)
             self._execution.start()
 
-    def _fits_to_end(self, question: int) -> bool:
+    def _fits_to_end(self, question: Question) -> bool:
         assert self._schedule is not None
-        trial = self._by_question[question]
-        if trial.id in self._rung or self._on_record(question, self._halving.top) is not None:
+        trial = question.trial
+        if trial.id in self._rung or self._halving.top in question.outcomes:
             return False
-        start = self._ladder.pauses[self._halving.rung_of(question)]
-        seconds = self._schedule.job_s(self._cost[trial.id], start, self._ladder.steps, trial.id)
+        start = self._ladder.pauses[self._halving.rung_of(question.number)]
+        seconds = self._schedule.job_s(question.cost, start, self._ladder.steps, trial.id)
         return self._schedule.fits(seconds, ahead=[s for number, s in self._left() if self._has(number)])
 
     # Asking and telling
@@ -361,16 +356,14 @@ class Search:
         if self._batches and self.tally.running:
             return True
         begun = started = time.perf_counter()
-        for found in self._asktell.advance(
-            self._result, self._limits.trials, self._limits.steps, self._affords
-        ):
+        for job in self._asktell.advance(self._limits.trials, self._limits.steps, self._affords):
             now = time.perf_counter()
             self.tally.ask_seconds += now - started
             self.tally.steps = self._asktell.steps
-            if isinstance(found, Promotion):
-                self._take_to(found.question, found.rung)
+            if isinstance(job, Promotion):
+                self._take_to(job.question, job.rung)
             else:
-                self._record(found)
+                self._record(job)
             if not self._batches:  # the first need not wait for the whole window
                 self._execution.start()
             if self._stop() is not None or now - begun > LONGEST_ABSENCE_S:
@@ -379,90 +372,92 @@ class Search:
         self.tally.ask_seconds += time.perf_counter() - started
         return True
 
-    def _result(self, question: int, rung: int) -> tuple[Sequence[float] | None] | None:
-        if (question, rung) in self._values:
-            return self._values[question, rung]
-        return self._on_record(question, rung)
-
-    def _on_record(self, question: int, rung: int) -> tuple[Sequence[float] | None] | None:
-        """The result of an earlier run of the study, as ``_result``."""
-        trial = self._by_question[question]
-        if rung == self._halving.top and trial.state == "complete":
-            return (self._objective_values(trial.id, trial.measurements),)
-        if (trial.id, rung) in self._scores:
-            return (self._objective_values(trial.id, self._scores[trial.id, rung]),)
-        return (None,) if trial.state == "failed" else None
-
-    def _record(self, answer: Answer) -> None:
+    def _record(self, question: Question) -> None:
         """Put the answer on record (unless it is a replayed one) and a new trial in the queue."""
-        is_new = answer.question >= self._replayed
-        told = None if self._asktell.ordered else answer.told
-        if answer.outcome == "rejected":
-            verdict = answer.verdict
+        is_new = question.number >= self._replayed
+        if question.state == "rejected":
+            verdict = question.verdict
             self.tally.reject(verdict.by)
             if is_new:
                 reason = verdict.reason or "no width of the space brings it within the budget"
-                self._store.record_ask(
-                    self._study, answer.question, answer.genotype, "rejected", reason=reason, told=told
-                )
+                self._record_ask(question, "rejected", reason=reason)
             return
-        assert answer.candidate is not None
-        self.tally.repaired += answer.candidate.repaired
-        if answer.outcome == "duplicate":
+        assert question.candidate is not None
+        self.tally.repaired += question.candidate.repaired
+        if question.state == "duplicate":
             self.tally.duplicates += 1
-            assert answer.first is not None
+            assert question.original is not None
             if is_new:
-                first = self._by_question[answer.first].id
-                self._store.record_ask(
-                    self._study, answer.question, answer.genotype, "duplicate", trial_id=first, told=told
-                )
+                self._record_ask(question, "duplicate", trial_id=question.original.trial.id)
             return
         self.tally.trials += 1
-        self._adopt(answer, is_new, told)
+        self._adopt(question, is_new)
 
-    def _adopt(self, answer: Answer, is_new: bool, told: Told | None) -> None:
-        """A new trial, or one of an earlier run."""
-        assert answer.candidate is not None
-        architecture, cost = answer.candidate.architecture, answer.candidate.cost
+    def _record_ask(
+        self, question: Question, outcome: Literal["rejected", "duplicate"], **facts: Any
+    ) -> None:
+        reports = self._reports_of(question)
+        self._store.record_ask(
+            self._study, question.number, question.genotype, outcome, told=reports, **facts
+        )
+
+    def _reports_of(self, question: Question) -> Sequence[tuple[int, int]] | None:
+        """What goes on record of the order of reporting; nothing where that follows from the order of the jobs."""
+        return None if self._asktell.ordered else question.reports
+
+    def _adopt(self, question: Question, is_new: bool) -> None:
+        """Take up a new trial, or one of an earlier run."""
+        assert question.candidate is not None
+        architecture = question.candidate.architecture
         if is_new:
             trial = self._store.add_trial(
                 self._study,
-                ask_number=answer.question,
-                genotype=answer.genotype,
-                told=told,
+                ask_number=question.number,
+                genotype=question.genotype,
+                told=self._reports_of(question),
                 architecture_json=architecture.to_json(),
                 digest=architecture.digest,
-                origin=self._heritage(answer),
-                measurements=(*cost_measurements(cost, self._task), *answer.verdict.measured),
+                origin=self._heritage(question),
+                measurements=(*cost_measurements(question.cost, self._task), *question.verdict.measured),
             )
         elif architecture.digest in self._known:
             trial = self._known[architecture.digest]
         else:
             raise ReplayError(
-                f"question {answer.question} gave another architecture before than {architecture.label}: was the study "
+                f"question {question.number} gave another architecture before than {architecture.label}: was the study "
                 "made by another version of pixelfront? Resume it with that version, or start a new study."
             )
-        self._by_question[answer.question] = trial
-        self._question_of[trial.id] = answer.question
-        self._cost[trial.id] = cost
-        self._fixed[trial.id] = trial.measurements
+        question.trial = trial
+        question.outcomes |= self._outcomes_on_record(trial)
+        self._questions[trial.id] = question
         self.tally.complete += trial.state == "complete"
         self.tally.failed += trial.state == "failed"
         self.tally.paused += trial.state == "paused"
         if self._observer and trial.state == "complete":
-            self._observer.adopted(self._objective_values(trial.id, trial.measurements))
-        self._take_to(answer.question, 0)
+            self._observer.adopted(self._objective_values(trial, trial.measurements))
+        self._take_to(question, 0)
 
-    def _heritage(self, answer: Answer) -> dict[str, Any] | None:
-        if answer.parent is None:
+    def _outcomes_on_record(self, trial: Trial) -> dict[int, Outcome]:
+        """By rung, what earlier runs of the study came to."""
+        scores = {rung: self._scores.get((trial.id, rung)) for rung in range(self._halving.top + 1)}
+        if trial.state == "complete":
+            scores[self._halving.top] = trial.measurements
+        return {
+            rung: Failure() if score is None else self._objective_values(trial, score)
+            for rung, score in scores.items()
+            if score is not None or trial.state == "failed"
+        }
+
+    def _heritage(self, question: Question) -> dict[str, Any] | None:
+        if question.parent is None:
             return None if self._origin is None else dict(self._origin)
-        question, rung = answer.parent
-        return heir(self._by_question[question], self._halving.steps[rung])
+        parent, rung = question.parent
+        return heir(self._asktell.questions[parent].trial, self._halving.steps[rung])
 
-    def _take_to(self, question: int, rung: int) -> None:
+    def _take_to(self, question: Question, rung: int) -> None:
         """Put the trial in the queue, to be trained to a rung, unless it was there in an earlier run."""
-        if self._on_record(question, rung) is None:
-            trial = self._by_question[question]
+        if rung not in question.outcomes:
+            trial = question.trial
             self._rung[trial.id] = rung
             # A front is there sooner if promotions don't wait behind new networks.
             self._execution.add(
@@ -492,28 +487,28 @@ class Search:
                 if trial.id in spent and not is_repeat(trial):
                     self._store.pause_trial(trial.id)
 
-    def _objective_values(self, trial_id: int, measurements: Sequence[Measurement]) -> tuple[float, ...]:
-        known = (*measurements, *self._fixed[trial_id])
+    def _objective_values(self, trial: Trial, measurements: Sequence[Measurement]) -> Values:
+        known = (*measurements, *trial.measurements)
         values = tuple(each.find(known) for each in self._objectives)
         if missing := [o.name for o, value in zip(self._objectives, values, strict=True) if value is None]:
-            raise StoreError(f"trial {trial_id} has no {', '.join(missing)} as the study measures it")
+            raise StoreError(f"trial {trial.id} has no {', '.join(missing)} as the study measures it")
         return values  # type: ignore[return-value]
 
-    def _at_rung(self, trial: Trial, rung: int) -> tuple[float, ...] | None:
-        """Objective values at a rung that the trial passed on its way to its end; None if it failed before."""
+    def _at_rung(self, trial: Trial, rung: int) -> Outcome:
+        """The outcome at a rung that the trial passed on its way to its end, or that it failed before."""
         for each in self._store.rungs(self._study, trial_id=trial.id):
             if each.step == self._halving.steps[rung]:
-                return self._objective_values(trial.id, each.measurements)
-        return None
+                return self._objective_values(trial, each.measurements)
+        return Failure()
 
     def _settled(self, trial: Trial, measurements: Sequence[Measurement] | None, reason: str | None) -> None:
-        values = None if measurements is None else self._objective_values(trial.id, measurements)
-        rung = self._rung.pop(trial.id)
-        question = self._question_of[trial.id]
-        self._values[question, rung] = (values,)
-        if question in self._to_end:
-            for passed in range(self._halving.rung_of(question) + 1, rung + 1):
-                self._halving.tell(question, values if passed == rung else self._at_rung(trial, passed))
+        question, rung = self._questions[trial.id], self._rung.pop(trial.id)
+        values = None if measurements is None else self._objective_values(question.trial, measurements)
+        question.outcomes[rung] = outcome = Failure() if values is None else values
+        if question.to_end:
+            for passed in range(self._halving.rung_of(question.number) + 1, rung + 1):
+                reached = outcome if passed == rung else self._at_rung(question.trial, passed)
+                self._halving.tell(question.number, reached)
         if self._observer is None:
             return
         if values is not None and rung < self._halving.top:

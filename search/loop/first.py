@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from search.config import ConfigError
-from search.strategies import STRATEGIES, Strategy
 from spaces.architecture import Leaf
 from spaces.baselines import published
 from spaces.budget import Budget
-from spaces.space import Genotype, Space
+from spaces.space import Space
 from spaces.topologies import chain
 
 
@@ -26,23 +25,6 @@ def first_genotypes(wanted: Sequence[str], space: Space, budget: Budget) -> tupl
     Raises: ConfigError: for a network that the space has nothing like, or a budget that it can't meet.
     """
     return tuple(_first(each, space, budget) for each in wanted)
-
-
-def check_first(first: Sequence[Genotype], name: str) -> None:
-    """Nothing, if a strategy can be told of networks that it didn't choose, or needn't be.
-
-    Raises: ConfigError: if not; says which can.
-    """
-    if first and not _can_be_given(name):
-        can = ", ".join(each for each in STRATEGIES if _can_be_given(each))
-        raise ConfigError(
-            f"strategy '{name}' can't begin with networks that it didn't choose: expected one of {can}, or no 'first'"
-        )
-
-
-def _can_be_given(name: str) -> bool:
-    # A function that makes strategies of a library that may be missing gives none that can.
-    return getattr(STRATEGIES[name].target, "give", Strategy.give) is not Strategy.give
 
 
 def _first(wanted: str, space: Space, budget: Budget) -> dict[str, Leaf]:

@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from results.analysis.front import contributions, dominance_ranks
+from search.outcomes import Failure, Outcome, Values
 from spaces.measurement import Direction
 
 NEAREST = 5  # trials whose gains are expected of one like them
@@ -80,17 +81,15 @@ def _most_missed(points: Floats, directions: Sequence[Direction], count: int) ->
 
 @dataclass
 class _Rung:
-    """What was told at a rung: trials in the order of telling, their values, and who went on from here.
+    """Results at a rung: trials in the order of telling, their values, and those that were promoted from here.
 
-    ``gains`` are of the latest that went on and were told above: values here, and what was gained from here.
+    ``gains`` are of the latest promoted ones with results above: values here, and what was gained from here.
     """
 
     numbers: list[int] = field(default_factory=list)
-    values: list[tuple[float, ...]] = field(default_factory=list)
-    gone: set[int] = field(default_factory=set)
-    gains: deque[tuple[tuple[float, ...], tuple[float, ...]]] = field(
-        default_factory=lambda: deque(maxlen=REMEMBERED)
-    )
+    values: list[Values] = field(default_factory=list)
+    promoted: set[int] = field(default_factory=set)
+    gains: deque[tuple[Values, Values]] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     waiting: list[int] | None = None
 
 
@@ -109,7 +108,7 @@ class Halving:
         self.eta = eta
         self._directions = tuple(directions)
         self._rungs = [_Rung() for _ in self.steps]
-        self._values: dict[int, list[tuple[float, ...]]] = {}
+        self._values: dict[int, list[Values]] = {}
         self._failed: set[int] = set()
         self.closed = False
         self.lessons = 0  # gains told so far: expectations change with them
@@ -124,29 +123,29 @@ class Halving:
         for rung in self._rungs:
             rung.waiting = None
 
-    def tell(self, number: int, values: Sequence[float] | None) -> None:
-        """A trial's objective values at its next rung; None where it failed on the way there."""
+    def tell(self, number: int, outcome: Outcome) -> None:
+        """A trial's objective values at its next rung, or that it failed on the way there."""
         told = self._values.setdefault(number, [])
-        if values is None:
+        if isinstance(outcome, Failure):
             self._failed.add(number)
             if told:  # in a replay, nobody chose it
-                self._rungs[len(told) - 1].gone.add(number)
+                self._rungs[len(told) - 1].promoted.add(number)
                 self._rungs[len(told) - 1].waiting = None
             return
-        told.append(tuple(values))
+        told.append(outcome)
         rung = self._rungs[len(told) - 1]
         rung.numbers.append(number)
         rung.values.append(told[-1])
         rung.waiting = None
         if len(told) > 1:
             below = self._rungs[len(told) - 2]
-            below.gone.add(number)
+            below.promoted.add(number)
             gained = tuple(now - before for now, before in zip(told[-1], told[-2], strict=True))
             below.gains.append((told[-2], gained))
             self.lessons += 1
 
     def next(self, allowed: Callable[[int, int], bool]) -> tuple[int, int] | None:
-        """(trial, rung) of the next to go on, highest rung first; None if none may. It counts as gone.
+        """(trial, rung) of the next to go on, highest rung first; None if none may. It counts as promoted.
 
         Args:
             allowed: Whether a trial may still be taken to a rung.
@@ -155,7 +154,7 @@ class Halving:
             rung = self._rungs[to - 1]
             if (waiting := self._waiting(rung)) and allowed(waiting[0], to):
                 number = waiting.pop(0)
-                rung.gone.add(number)
+                rung.promoted.add(number)
                 return number, to
         return None
 
@@ -166,7 +165,7 @@ class Halving:
             least = len(self._directions) if share or self.closed else 0
             count = min(max(share, least), len(rung.numbers))
             rows = survivors(rung.values, self._directions, count) if count else []
-            rung.waiting = [rung.numbers[row] for row in rows if rung.numbers[row] not in rung.gone]
+            rung.waiting = [rung.numbers[row] for row in rows if rung.numbers[row] not in rung.promoted]
         return rung.waiting
 
     def due(self, arriving: Sequence[int]) -> list[int]:
@@ -182,7 +181,7 @@ class Halving:
             count = len(rung.numbers) + arriving[number] + (due[-1] if due else 0)
             share = floor(count / self.eta + 1e-9)
             wanted = min(count, max(share, len(self._directions)) if share else 1)
-            due.append(max(0, wanted - len(rung.gone)))
+            due.append(max(0, wanted - len(rung.promoted)))
         return due
 
     def unfinished(self, worst: Sequence[float | None] = ()) -> list[int]:
@@ -206,7 +205,7 @@ class Halving:
             for value, bound, direction in zip(values, worst, self._directions, strict=False)
         )
 
-    def _ranked(self, numbers: Sequence[int], expected: Mapping[int, tuple[float, ...]]) -> list[int]:
+    def _ranked(self, numbers: Sequence[int], expected: Mapping[int, Values]) -> list[int]:
         """Those that would be kept if only one might be, then two, ..."""
         values = np.array([expected[number] for number in numbers])
         order: dict[int, None] = {}
@@ -218,7 +217,11 @@ class Halving:
         """The highest rung at which the trial was told; -1 for none."""
         return len(self._values.get(number, ())) - 1
 
-    def expected(self, numbers: Sequence[int]) -> list[tuple[float, ...]]:
+    def resting(self, rung: int) -> list[int]:
+        """Trials whose latest result is at a rung, in the order of telling."""
+        return [n for n in self._rungs[rung].numbers if self.rung_of(n) == rung and n not in self._failed]
+
+    def expected(self, numbers: Sequence[int]) -> list[Values]:
         """What trials come to at the top: told there, or at their rung and what is gained from there.
 
         That is, over each rung above, the median gain of the few that went there and cost about the same. Costs are the
@@ -239,7 +242,7 @@ class Halving:
         return [tuple(row) for row in found.tolist()]
 
 
-def _likely_gains(values: Floats, gains: Sequence[tuple[tuple[float, ...], tuple[float, ...]]]) -> Floats:
+def _likely_gains(values: Floats, gains: Sequence[tuple[Values, Values]]) -> Floats:
     """Median gains of those that are nearest in what training doesn't change, (n, m)."""
     before, gained = np.array([each for each, _ in gains]), np.array([each for _, each in gains])
     costs = np.flatnonzero(~gained.any(axis=0))

@@ -27,7 +27,7 @@ from evaluators.measure.runtime import (
 )
 from results.export.files import ExportError, export
 from results.store.schema import Ask
-from search.loop.asktell import Verdict
+from search.loop.question import Verdict
 from spaces.architecture import Architecture
 from spaces.budget import Candidate
 from spaces.build import build

@@ -27,7 +27,7 @@ from results.analysis.overview import cost_key
 from results.store.schema import Study
 from results.store.store import Store
 from search.config import ConfigError, SearchConfig
-from search.loop.asktell import Verdict
+from search.loop.question import Verdict
 from spaces.architecture import Architecture
 from spaces.budget import Candidate
 from spaces.measurement import Measurement

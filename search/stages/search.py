@@ -22,7 +22,7 @@ from search.planning.study_plan import ladder_of
 from search.stages.repeat import repeat_front
 from search.stages.trials import InterruptedStage
 from search.stages.winner import present
-from search.strategies import create_strategy
+from search.strategies import STRATEGIES, StrategyProblem
 from search.study.context import Setup
 from search.study.driver import stops_on_signal
 from search.study.opening import Opened, Place, introduce, open_study
@@ -102,8 +102,14 @@ def search(opened: Opened) -> Stop:
     others = (config.seconds, config.train_steps, config.worker_hours)
     trials = config.trials or (DEFAULT_TRIALS if set(others) == {None} else UNLIMITED)
     limits = Limits(trials, _search_seconds(opened), *others[1:])
-    directions = [each.direction for each in setup.objectives]
-    strategy = create_strategy(config.strategy, setup.space, directions=directions, seed=config.seed)
+    problem = StrategyProblem(
+        setup.space,
+        setup.budget,
+        tuple(objective.direction for objective in setup.objectives),
+        config.seed,
+        setup.exact_values,
+        setup.worst,
+    )
     asks = opened.store.asks(opened.study.id)
     screening = None
     if setup.sieve is not None:
@@ -112,18 +118,15 @@ def search(opened: Opened) -> Stop:
     if setup.measured:
         judges.insert(0, RuntimeJudge(setup.runtimes, setup.measured, config.parsed_limits, asks))
     asktell = AskTell(
-        strategy,
-        setup.budget,
+        STRATEGIES[config.strategy].create(problem),
         window=config.window,
-        halving=Halving(config.ladder, config.eta or inf, strategy.directions),
+        halving=Halving(config.ladder, config.eta or inf, problem.directions),
         ordered=config.ordered,
         recorded=[ask.genotype for ask in asks],
-        told=[ask.told or () for ask in asks],
+        reports=[ask.told or () for ask in asks],
         judge=in_turn(*judges),
-        exact=setup.exact_values,
         inherit=bool(config.inherit),
         first=setup.first,
-        worst=setup.worst,
         cheapest=extreme(setup.space, setup.budget, largest=False),
     )
     job: Make = setup.job

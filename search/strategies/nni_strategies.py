@@ -2,40 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import import_module
 
-from search.strategies import STRATEGIES, Strategy
-from spaces.measurement import Direction
-from spaces.space import Space
+from search.strategies import STRATEGIES, Strategy, StrategyProblem
 
 
-def nni_strategy(space: Space, *, directions: Sequence[Direction], seed: int, kind: str) -> Strategy:
-    """A strategy of NNI.
+@dataclass(frozen=True)
+class NNIStrategyClass:
+    """A class of `search.strategies.nni`, imported on first use."""
 
-    Args:
-        kind: Module and class in `search.strategies.nni`.
+    module: str
+    name: str
 
-    Raises: ValueError: if NNI isn't installed; says how to.
-    """
-    module, _, name = kind.partition(".")
-    try:
-        made = getattr(import_module(f"search.strategies.nni.{module}"), name)
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"strategies of NNI: {error.name} isn't installed: pip install 'pixelfront[nni]'"
-        ) from error
-    return made(space, directions=directions, seed=seed)
+    def load(self) -> type[Strategy]:
+        """The class.
+
+        Raises: ValueError: if NNI isn't installed; says how to install it.
+        """
+        try:
+            return getattr(import_module(f"search.strategies.nni.{self.module}"), self.name)
+        except ModuleNotFoundError as error:
+            raise ValueError(
+                f"strategies of NNI: {error.name} isn't installed: pip install 'pixelfront[nni]'"
+            ) from error
+
+    def __call__(self, problem: StrategyProblem) -> Strategy:
+        return self.load()(problem)
 
 
-for _name, _kind in {
-    "nni-random": "tuners.Random",
-    "nni-grid": "tuners.Grid",
-    "nni-tpe": "tuners.TPE",
-    "nni-evolution": "tuners.Evolution",
-    "nni-nas-random": "nas.Random",
-    "nni-nas-tpe": "nas.TPE",
-    "nni-regularized-evolution": "nas.RegularizedEvolution",
-    "nni-filtered-evolution": "nas.FilteredEvolution",
+for _name, _class in {
+    "nni-random": NNIStrategyClass("tuners", "Random"),
+    "nni-grid": NNIStrategyClass("tuners", "Grid"),
+    "nni-tpe": NNIStrategyClass("tuners", "TPE"),
+    "nni-evolution": NNIStrategyClass("tuners", "Evolution"),
+    "nni-nas-random": NNIStrategyClass("nas", "Random"),
+    "nni-nas-tpe": NNIStrategyClass("nas", "TPE"),
+    "nni-regularized-evolution": NNIStrategyClass("nas", "RegularizedEvolution"),
+    "nni-filtered-evolution": NNIStrategyClass("nas", "FilteredEvolution"),
 }.items():
-    STRATEGIES.add(_name, kind=_kind)(nni_strategy)
+    STRATEGIES.add(_name)(_class)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import random
 import warnings
 from abc import abstractmethod
-from collections.abc import Sequence
 from typing import Any
 
 import optuna
@@ -16,10 +15,10 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from search.strategies import STRATEGIES, ReplayError, Strategy
+from search.outcomes import Failure, Outcome
+from search.strategies import STRATEGIES, ReplayError, Strategy, StrategyProblem
 from spaces.architecture import Leaf
-from spaces.measurement import Direction
-from spaces.space import Choice, Genotype, Space
+from spaces.space import Choice, Genotype
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -46,17 +45,18 @@ class _Given(BaseSampler):
 class _OptunaStrategy(Strategy):
     """One of Optuna's samplers, made anew for each question with a seed of (study seed, question)."""
 
+    takes_given = True
     # NSGA samplers note on each trial which generation it is of, so a replay has to sample again.
     replays = False
 
-    def __init__(self, space: Space, *, directions: Sequence[Direction], seed: int):
-        super().__init__(space, directions=directions, seed=seed)
-        self._distributions = {c.name: _distribution(c) for c in space if len(c.values) > 1}
+    def __init__(self, problem: StrategyProblem):
+        super().__init__(problem)
+        self._distributions = {c.name: _distribution(c) for c in self.space if len(c.values) > 1}
         self._relative = dict(sorted(self._distributions.items()))  # the order that Optuna's samplers draw in
         self._trials: dict[int, optuna.Trial] = {}
         self._told: dict[int, FrozenTrial] = {}
         self._study = optuna.create_study(
-            directions=["maximize" if d == "max" else "minimize" for d in directions],
+            directions=["maximize" if d == "max" else "minimize" for d in self.directions],
             sampler=_Given({}),
             study_name="pixelfront",
         )
@@ -95,18 +95,19 @@ class _OptunaStrategy(Strategy):
     def _parameters(self, genotype: Genotype) -> dict[str, int]:
         return {c.name: _parameter(c, genotype[c.name]) for c in self.space}
 
-    def tell(self, number: int, values: Sequence[float] | None) -> None:
+    def tell(self, number: int, outcome: Outcome) -> None:
+        values = None if isinstance(outcome, Failure) else list(outcome)
         if (told := self._told.get(number)) is not None:
             # Optuna has no way to tell a trial again, and its study in memory keeps nothing derived from values; to
             # make the study anew would take longer with each trial.
             told.state = TrialState.FAIL if values is None else TrialState.COMPLETE
-            told.values = values if values is None else list(values)
+            told.values = values
             return
         trial = self._trials.pop(number)
         if values is None:
             self._study.tell(trial, state=TrialState.FAIL)
         else:
-            self._study.tell(trial, list(values))
+            self._study.tell(trial, values)
         self._told[number] = self._study.get_trials(deepcopy=False)[trial.number]
 
     def _ask(self, sampler: BaseSampler, number: int) -> optuna.Trial:
@@ -172,6 +173,8 @@ class NSGA3Strategy(_OptunaStrategy):
 @STRATEGIES.add("gp")
 class GPStrategy(_OptunaStrategy):
     """Gaussian processes with expected hypervolume improvement; a second or more a question."""
+
+    fast = False
 
     def sampler(self, seed: int) -> BaseSampler:
         return optuna.samplers.GPSampler(seed=seed)

@@ -19,7 +19,7 @@ predictions are weighed by how well they explain what was told.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from math import inf
 from random import Random
@@ -30,7 +30,8 @@ from scipy.special import ndtr
 
 from results.analysis.front import hypervolume
 from search.loop.halving import survivors
-from search.strategies import STRATEGIES, Prospect, Strategy
+from search.outcomes import Failure, Outcome, Values
+from search.strategies import STRATEGIES, Prospect, Strategy, StrategyProblem
 from search.strategies.surrogate import Surrogate, features, matrix
 from spaces.architecture import Leaf
 from spaces.measurement import Direction
@@ -61,36 +62,21 @@ class ParetoEvolution(Strategy):
     """
 
     cost = 0.6  # it looks for cheap networks, too: benchmarks/search/plans.py
+    takes_given = True
 
-    def __init__(
-        self,
-        space: Space,
-        *,
-        directions: Sequence[Direction],
-        seed: int,
-        exact: bool = True,
-        surrogate: bool = True,
-    ):
-        super().__init__(space, directions=directions, seed=seed)
-        self._signs = np.array([1.0 if direction == "max" else -1.0 for direction in directions])
+    def __init__(self, problem: StrategyProblem, *, exact: bool = True, surrogate: bool = True):
+        super().__init__(problem)
+        self._signs = np.array([1.0 if direction == "max" else -1.0 for direction in self.directions])
         self._exact, self._surrogate = exact, surrogate
-        self._within: Callable[[Key], bool] = lambda key: True
-        self._look: Callable[[Key], Prospect | None] | None = None
-        self._worst = np.full(len(directions), np.nan)
-        self._groups = _groups(space)
+        self._allows = lru_cache(4096)(lambda key: problem.allows(self._genotype(key)))
+        self._look = lru_cache(4096)(lambda key: problem.prospect(self._genotype(key)))
+        reference = problem.reference or (None,) * len(self.directions)
+        beyond = np.where(self._signs < 0, BEYOND, 1.0) * self._signs
+        self._reference = np.array([np.nan if value is None else value for value in reference]) * beyond
+        self._groups = _groups(self.space)
         self._asked: dict[int, Prospect] = {}
         self._numbers: dict[str, int] = {}  # of the first question with a digest
-        self._told: dict[int, tuple[float, ...] | None] = {}
-
-    def limit(self, within: Callable[[Genotype], bool]) -> None:
-        self._within = lru_cache(4096)(lambda key: within(self._genotype(key)))
-
-    def foresee(self, look: Callable[[Genotype], Prospect | None]) -> None:
-        self._look = lru_cache(4096)(lambda key: look(self._genotype(key)))
-
-    def measure_from(self, worst: Sequence[float | None]) -> None:
-        beyond = np.where(self._signs < 0, BEYOND, 1.0)
-        self._worst = np.array([np.nan if value is None else value for value in worst]) * beyond * self._signs
+        self._outcomes: dict[int, Outcome] = {}
 
     def restore(self, number: int, genotype: Genotype) -> None:
         self._note(number, genotype)
@@ -98,8 +84,8 @@ class ParetoEvolution(Strategy):
     def give(self, number: int, genotype: Genotype) -> None:
         self._note(number, genotype)
 
-    def tell(self, number: int, values: Sequence[float] | None) -> None:
-        self._told[number] = None if values is None else tuple(values)
+    def tell(self, number: int, outcome: Outcome) -> None:
+        self._outcomes[number] = outcome
 
     def ask(self, number: int) -> dict[str, Leaf]:
         random = Random(f"{self.seed} {number}")
@@ -112,12 +98,12 @@ class ParetoEvolution(Strategy):
     def _answer(self, random: Random) -> dict[str, Leaf]:
         known = self._known()
         parents = self._parents(known)
-        if self._look is None or not self._exact:
+        if not self._exact:
             return self._child(random, parents) if len(known) >= PARENTS // 2 else self.space.sample(random)
         pool = self._pool(random, parents)
         if not pool:  # the search ends in time: the engine counts questions that bring nothing new
             return self.space.sample(random)
-        return dict(pool[int(self._gains(pool, known, random).argmax())].genotype)
+        return dict(pool[int(self._gains(pool, known, random).argmax())].candidate.genotype)
 
     def _pool(self, random: Random, parents: Sequence[Genotype]) -> list[Prospect]:
         """New architectures within the budget."""
@@ -135,7 +121,7 @@ class ParetoEvolution(Strategy):
         for _ in range(CHILDREN if parents else 0):
             for _ in range(TRIES):
                 child = self._child(random, parents)
-                if self._within(self._key(child)) and add(child):
+                if self._allows(self._key(child)) and add(child):
                     break
         return list(found.values())
 
@@ -158,11 +144,11 @@ class ParetoEvolution(Strategy):
                 break
         return child
 
-    def _parents(self, known: dict[int, tuple[float, ...]]) -> list[Genotype]:
+    def _parents(self, known: dict[int, Values]) -> list[Genotype]:
         """Genes of the best that were told."""
         numbers = list(known)
         kept = survivors(list(known.values()), self.directions, PARENTS)
-        return [self._asked[numbers[row]].genotype for row in kept]
+        return [self._asked[numbers[row]].candidate.genotype for row in kept]
 
     # What is known of architectures
 
@@ -173,18 +159,16 @@ class ParetoEvolution(Strategy):
             self._numbers.setdefault(prospect.digest, number)
 
     def _prospect(self, genotype: Genotype) -> Prospect | None:
-        if self._look is not None:
-            return self._look(self._key(genotype))
-        return Prospect(repr(self._key(genotype)), dict(genotype), (None,) * len(self.directions))
+        return self._look(self._key(genotype))
 
-    def _known(self) -> dict[int, tuple[float, ...]]:
+    def _known(self) -> dict[int, Values]:
         """Objective values of what was told, by the first question of each architecture."""
-        found = ((number, self._told.get(number)) for number in self._numbers.values())
-        return {number: values for number, values in found if values is not None}
+        outcomes = ((number, self._outcomes.get(number, Failure())) for number in self._numbers.values())
+        return {number: values for number, values in outcomes if not isinstance(values, Failure)}
 
     def _running(self) -> list[Prospect]:
         """What was asked for, and nothing told of."""
-        return [self._asked[n] for n in self._numbers.values() if n not in self._told]
+        return [self._asked[n] for n in self._numbers.values() if n not in self._outcomes]
 
     def _key(self, genotype: Genotype) -> Key:
         return tuple(genotype[name] for name in self.space.by_name)
@@ -194,7 +178,7 @@ class ParetoEvolution(Strategy):
 
     # Who is expected to add most
 
-    def _gains(self, pool: Sequence[Prospect], known: dict[int, tuple[float, ...]], random: Random) -> Array:
+    def _gains(self, pool: Sequence[Prospect], known: dict[int, Values], random: Random) -> Array:
         """Hypervolume that each of the pool is expected to add, (p,); higher is better."""
         running = self._running()
         mean, spread = self._predicted([*pool, *running], known)
@@ -203,7 +187,9 @@ class ParetoEvolution(Strategy):
             told = told[:0]
         front = np.concatenate([told, mean[len(pool) :]])
         mean, spread = mean[: len(pool)], spread[: len(pool)]
-        low = np.fmax(_corner(np.concatenate([told, mean]) if not len(front) else front, mean), self._worst)
+        low = np.fmax(
+            _corner(np.concatenate([told, mean]) if not len(front) else front, mean), self._reference
+        )
         if len(self._signs) == 1:
             return _improvement(mean[:, 0], spread[:, 0], front[:, 0].max(initial=low[0]))
         trained = np.flatnonzero(spread.any(axis=0))
@@ -211,14 +197,12 @@ class ParetoEvolution(Strategy):
             return expected_gains(front, mean, spread, low, int(trained[0]))
         return _sampled_gains(front, mean, spread, low, random)
 
-    def _predicted(
-        self, wanted: Sequence[Prospect], known: dict[int, tuple[float, ...]]
-    ) -> tuple[Array, Array]:
+    def _predicted(self, wanted: Sequence[Prospect], known: dict[int, Values]) -> tuple[Array, Array]:
         """Means and standard deviations, (p, m) each, all objectives to be maximised; exact ones have no deviation."""
         mean, spread = np.zeros((2, len(wanted), len(self._signs)))
-        rows = [features(each.candidate) if each.candidate else {"gmacs": 0.0} for each in wanted]
+        rows = [features(prospect.candidate) for prospect in wanted]
         numbers = self._telling(known)
-        told = [features(c) if (c := self._asked[n].candidate) else {"gmacs": 0.0} for n in numbers]
+        told = [features(self._asked[number].candidate) for number in numbers]
         inputs = matrix([*rows, *told])
         for objective, sign in enumerate(self._signs):
             if wanted[0].exact[objective] is not None:
@@ -234,7 +218,7 @@ class ParetoEvolution(Strategy):
                 mean[:, objective], spread[:, objective] = made.predict(inputs[: len(rows)])
         return mean, spread
 
-    def _telling(self, known: dict[int, tuple[float, ...]]) -> list[int]:
+    def _telling(self, known: dict[int, Values]) -> list[int]:
         """Questions that predictions are made from: all, or the best and the latest."""
         numbers = list(known)
         if len(numbers) <= MOST:

@@ -22,11 +22,10 @@ from evaluators.trial import score
 from results.store.schema import Study
 from results.store.store import Store, StoreError, StudyExists
 from search.config import ConfigError, SearchConfig, resolve, resumed
-from search.loop.first import check_first
 from search.planning.plan import Plan, PlanError, duration
 from search.planning.study_plan import config_of, measure, plan_for
 from search.planning.timing import Measured
-from search.strategies import STRATEGIES, create_strategy
+from search.strategies import STRATEGIES, check_strategy
 from search.study.context import (
     Bench,
     Setup,
@@ -128,9 +127,7 @@ def open_study(
     console.print(f"Reading images for {config.task} ...", style="dim")
     bench = prepare(config) if searching and not config.start.baseline else prepare_bench(config)
     if isinstance(bench, Setup):  # so that a strategy that can't be made leaves no study
-        directions = [each.direction for each in bench.objectives]
-        create_strategy(config.strategy, bench.space, directions=directions, seed=config.seed)
-        check_first(bench.first, config.strategy)
+        check_strategy(config.strategy, len(bench.objectives), given=bool(bench.first))
     if config.start.weights is not None:  # weights that don't fit leave no study
         check_published(config.start.baseline, bench)
         load_published(config.start.baseline, config.start.weights)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from math import inf
@@ -20,15 +20,15 @@ from search.loop.engine import Limits, Search
 from search.loop.halving import Halving
 from search.loop.inheritance import inheriting
 from search.planning.plan import Ladder
-from search.strategies import STRATEGIES
+from search.strategies import STRATEGIES, Strategy, StrategyProblem
 from search.study.opening import Opened
 from search.workers.pool import Ended, Taken
 from spaces.architecture import Architecture
 from spaces.budget import Budget, extreme
 from spaces.build import cost
-from spaces.measurement import Measurement
+from spaces.measurement import Direction, Measurement
 from spaces.objectives import Objective
-from spaces.space import Space, chain_space
+from spaces.space import Genotype, Space, chain_space
 from spaces.task import Task
 
 TASK = Task("sr-x4", scale=4)
@@ -45,6 +45,33 @@ def small_space() -> Space:
         widths=(8, 12, 16, 24),
         depths=(1, 2, 3),
         upsamplers=("pixelshuffle", "transposed"),
+    )
+
+
+def problem(
+    space: Space | None = None,
+    *,
+    budget: Budget = BUDGET,
+    directions: tuple[Direction, ...] = ("max", "min"),
+    seed: int = 0,
+    reference: tuple[float | None, ...] = (),
+) -> StrategyProblem:
+    """The problem of a small search, whose last objective of several is GMACs."""
+    unknown = (None,) * (len(directions) - 1)
+    return StrategyProblem(
+        space or small_space(),
+        budget,
+        directions,
+        seed,
+        (lambda candidate: (*unknown, candidate.gmacs)) if unknown else None,
+        reference,
+    )
+
+
+def is_of(space: Space, genotype: Genotype) -> bool:
+    """Whether a genotype has a value that is offered for each choice, and nothing else."""
+    return genotype.keys() == space.by_name.keys() and all(
+        value in space.by_name[name].values for name, value in genotype.items()
     )
 
 
@@ -162,7 +189,7 @@ def new_search(
     *,
     trials: int = 12,
     seconds: float | None = None,
-    strategy: str = "tpe",
+    strategy: str | Callable[[StrategyProblem], Strategy] = "tpe",
     seed: int = 0,
     window: int = 4,
     retries: int = 2,
@@ -180,16 +207,15 @@ def new_search(
     **options: Any,
 ) -> Search:
     """A search of the study, going on from whatever the store holds."""
-    made = STRATEGIES[strategy].create(space or small_space(), directions=("max", "min"), seed=seed)
+    create = STRATEGIES[strategy].create if isinstance(strategy, str) else strategy
     asks = store.asks(study.id)
     asktell = AskTell(
-        made,
-        budget,
+        create(problem(space, budget=budget, seed=seed)),
         window=window,
         halving=_halving(eta, ladder),
         ordered=ordered,
         recorded=[ask.genotype for ask in asks],
-        told=[ask.told or () for ask in asks],
+        reports=[ask.told or () for ask in asks],
         judge=judge,
         inherit=inherit,
         cheapest=extreme(space or small_space(), budget, largest=False),

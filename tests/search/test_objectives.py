@@ -17,7 +17,7 @@ from search.loop.asktell import AskTell
 from search.loop.engine import Limits, Search
 from search.loop.runtimes import RuntimeJudge, Runtimes
 from search.stages.search import run_search
-from search.strategies import STRATEGIES, Strategy, create_strategy
+from search.strategies import STRATEGIES, Strategy, check_strategy
 from search.study.context import Bench
 from search.study.opening import Place
 from spaces.architecture import Architecture
@@ -28,7 +28,7 @@ from spaces.objectives import Limit, Objective
 from spaces.registry import Entry
 from spaces.space import chain_space
 from tests.results.studies import photographs
-from tests.search.studies import BUDGET, OBJECTIVES, TASK, InProcess, genotypes, job, new_study, small_space
+from tests.search.studies import OBJECTIVES, TASK, InProcess, genotypes, is_of, job, new_study, problem
 
 LATENCY = Objective("latency", "latency_ms", "of a stub")
 AXES = (*OBJECTIVES, LATENCY)
@@ -63,8 +63,7 @@ def search(
 ) -> Search:
     asks = store.asks(study.id)
     asktell = AskTell(
-        STRATEGIES["nsga2"].create(small_space(), directions=DIRECTIONS, seed=0),
-        BUDGET,
+        STRATEGIES["nsga2"].create(problem(directions=DIRECTIONS)),
         window=4,
         recorded=[ask.genotype for ask in asks],
         judge=RuntimeJudge(stub, [LATENCY], [Limit("latency", bound)], asks),
@@ -104,18 +103,19 @@ def test_a_batch_begins_as_a_whole_however_long_its_measuring_takes(
 ) -> None:
     monkeypatch.setattr("search.loop.engine.LONGEST_ABSENCE_S", 0.0)
     stub = Stub()
-    running = search(store, new_study(store), tmp_path, stub, trials=20)
+    study = new_study(store)
+    running = search(store, study, tmp_path, stub, trials=20)
     waiting: list[int] = []
     assert stub.pool is not None
     original = stub.pool.start
 
     def start(key: int, job: Job) -> None:
-        waiting.append(len(running._execution._waiting))
+        waiting.append(len(store.trials(study.id, states=["waiting"])))
         original(key, job)
 
     stub.pool.start = start  # type: ignore[method-assign]
     assert running.run() == "trials"
-    assert waiting[0] == 3  # of a window of 4, when the first is started
+    assert waiting[0] == 4  # all of the window, when the first is started
 
 
 def test_a_resumed_search_measures_nothing_again_and_ends_the_same(store: Store, tmp_path: Path) -> None:
@@ -148,13 +148,14 @@ def test_measured_latency_and_memory_have_the_protocol_that_the_study_says() -> 
 @pytest.mark.parametrize("number", [1, 3])
 def test_strategies_take_as_many_objectives_as_they_say(name: str, number: int) -> None:
     directions = DIRECTIONS[:number]
-    if number not in getattr(STRATEGIES[name].target, "objectives", Strategy.objectives):
+    strategy = STRATEGIES[name].create(problem(directions=directions))
+    if number not in strategy.objectives:
         with pytest.raises(ValueError, match="expected one of"):
-            create_strategy(name, small_space(), directions=directions, seed=0)
+            check_strategy(name, number)
         return
-    strategy = create_strategy(name, small_space(), directions=directions, seed=0)
+    check_strategy(name, number)
     for question in range(12):
-        strategy.space.check(strategy.ask(question))
+        assert is_of(strategy.space, strategy.ask(question))
         strategy.tell(question, (28.0 + question % 5, 1.0 + question % 3, 10.0 - question % 4)[:number])
 
 
@@ -164,7 +165,7 @@ def test_a_strategy_that_cannot_take_them_says_which_can(monkeypatch: pytest.Mon
 
     monkeypatch.setitem(STRATEGIES._entries, "single", Entry("single", Single, ()))
     with pytest.raises(ValueError, match=r"'single' can't take 2 objectives: expected one of .*tpe"):
-        create_strategy("single", small_space(), directions=("max", "min"), seed=0)
+        check_strategy("single", 2)
 
 
 def test_a_network_far_over_the_limit_is_given_up_after_few_passes() -> None:

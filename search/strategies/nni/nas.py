@@ -11,7 +11,7 @@ import threading
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -21,10 +21,10 @@ from nni.nas.execution import ExecutionEngine
 from nni.nas.execution.event import FinalMetricEvent, TrainingEndEvent
 from nni.nas.space import ExecutableModelSpace, ModelStatus
 
+from search.outcomes import Failure, Outcome
+from search.strategies import StrategyProblem
 from search.strategies.nni.strategy import POPULATION, Indices, NNIStrategy, indices
 from search.strategies.nni.tuners import HistoryTPE
-from spaces.measurement import Direction
-from spaces.space import Genotype, Space
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it looks at all of torch.nn, and finds things that it doesn't know
@@ -121,8 +121,8 @@ class Turns(ExecutionEngine):
 class _NASStrategy(NNIStrategy):
     """A strategy of ``nni.nas``."""
 
-    def __init__(self, space: Space, *, directions: Sequence[Direction], seed: int):
-        super().__init__(space, directions=directions, seed=seed)
+    def __init__(self, problem: StrategyProblem):
+        super().__init__(problem)
         self._models: dict[int, Any] = {}
         self._space = _Models(
             MutableDict({name: Categorical(range(size), label=name) for name, size in self.sizes.items()})
@@ -149,14 +149,14 @@ class _NASStrategy(NNIStrategy):
         self._models[number] = model
         return model.sample
 
-    def tell(self, number: int, values: Sequence[float] | None) -> None:
-        super().tell(number, values)
+    def tell(self, number: int, outcome: Outcome) -> None:
+        super().tell(number, outcome)
         model = self._models.pop(number, None)
         if model is None:  # told before, or not NNI's
             return
-        if values is not None:
+        if not isinstance(outcome, Failure):
             self._engine.dispatch_model_event(FinalMetricEvent(model, 0.0))  # its worth depends on who asks
-        status = ModelStatus.Failed if values is None else ModelStatus.Trained
+        status = ModelStatus.Failed if isinstance(outcome, Failure) else ModelStatus.Trained
         self._engine.dispatch_model_event(TrainingEndEvent(model, status))
 
 
@@ -205,17 +205,17 @@ class RegularizedEvolution(_NASStrategy):
 class _Gate:
     """Whether a model's genotype is within the budget."""
 
-    def __init__(self, space: Space):
-        self._space = space
+    def __init__(self, problem: StrategyProblem):
+        self._problem = problem
         self._refused = 0
-        self.within: Callable[[Genotype], bool] = lambda genotype: True
 
     def __call__(self, model: Any) -> bool:
-        """As the class says.
+        """Whether the genotype is within the budget.
 
         Raises: ValueError: after very many in a row that aren't.
         """
-        passes = self.within({c.name: c.values[model.sample.get(c.name, 0)] for c in self._space})
+        genotype = {c.name: c.values[model.sample.get(c.name, 0)] for c in self._problem.space}
+        passes = self._problem.allows(genotype)
         self._refused = 0 if passes else self._refused + 1
         if self._refused == REFUSALS:
             raise ValueError(
@@ -233,9 +233,6 @@ class _Filter(Filter):
 class FilteredEvolution(RegularizedEvolution):
     """Regularised evolution chained with NNI's ``Filter``: what is over the budget isn't asked for, nor repaired."""
 
-    def limit(self, within: Callable[[Genotype], bool]) -> None:
-        self._gate.within = within
-
     def algorithm(self) -> Any:
-        self._gate = _Gate(self.space)
-        return Chain(super().algorithm(), _Filter(self._gate, patience=REFUSALS + 1, retain_history=False))
+        gate = _Gate(self.problem)
+        return Chain(super().algorithm(), _Filter(gate, patience=REFUSALS + 1, retain_history=False))

@@ -17,10 +17,11 @@ from random import Random
 
 import numpy as np
 
-from search.strategies import ReplayError, Strategy
+from search.outcomes import Failure, Outcome, Values
+from search.strategies import ReplayError, Strategy, StrategyProblem
 from spaces.architecture import Leaf
 from spaces.measurement import Direction
-from spaces.space import Genotype, Space
+from spaces.space import Genotype
 
 POPULATION = 16  # NNI's 32 and 100 would leave a search of some dozens of trials purely random
 AUGMENTED = 0.05  # ParEGO's share of the sum
@@ -49,14 +50,14 @@ class NNIStrategy(Strategy):
     Attributes:
         sizes: How many values the choices with more than one have.
         asked: What was answered, by question.
-        told: Objective values by question; None for those that have none.
+        outcomes: By question.
     """
 
-    def __init__(self, space: Space, *, directions: Sequence[Direction], seed: int):
-        super().__init__(space, directions=directions, seed=seed)
-        self.sizes = {choice.name: len(choice.values) for choice in space if len(choice.values) > 1}
+    def __init__(self, problem: StrategyProblem):
+        super().__init__(problem)
+        self.sizes = {choice.name: len(choice.values) for choice in self.space if len(choice.values) > 1}
         self.asked: dict[int, Indices] = {}
-        self.told: dict[int, tuple[float, ...] | None] = {}
+        self.outcomes: dict[int, Outcome] = {}
 
     @abstractmethod
     def propose(self, number: int) -> Mapping[str, float] | None:
@@ -79,12 +80,16 @@ class NNIStrategy(Strategy):
                 "Start a new study."
             )
 
-    def tell(self, number: int, values: Sequence[float] | None) -> None:
-        self.told[number] = None if values is None else tuple(values)
+    def tell(self, number: int, outcome: Outcome) -> None:
+        self.outcomes[number] = outcome
 
     def losses(self, number: int) -> dict[int, float]:
         """What each question that has values is worth to question ``number``; lower is better."""
-        values = {question: found for question, found in self.told.items() if found is not None}
+        values: dict[int, Values] = {
+            question: outcome
+            for question, outcome in self.outcomes.items()
+            if not isinstance(outcome, Failure)
+        }
         if not values:
             return {}
         random = self.random(f"weights of {number}")

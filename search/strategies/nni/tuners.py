@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,9 +15,9 @@ from nni.algorithms.hpo.random_tuner import RandomTuner
 from nni.algorithms.hpo.tpe_tuner import TpeTuner
 from nni.common.hpo_utils import Deduplicator, format_search_space
 
+from search.outcomes import Failure, Outcome
+from search.strategies import StrategyProblem
 from search.strategies.nni.strategy import POPULATION, Indices, NNIStrategy, indices
-from spaces.measurement import Direction
-from spaces.space import Space
 
 
 def _choices(sizes: dict[str, int]) -> dict[str, Any]:
@@ -30,8 +30,8 @@ class Random(NNIStrategy):
 
     learns = False
 
-    def __init__(self, space: Space, *, directions: Sequence[Direction], seed: int):
-        super().__init__(space, directions=directions, seed=seed)
+    def __init__(self, problem: StrategyProblem):
+        super().__init__(problem)
         self._proposed = Deduplicator(format_search_space(_choices(self.sizes)))
 
     def propose(self, number: int) -> Mapping[str, float] | None:
@@ -69,7 +69,7 @@ class HistoryTPE(TpeTuner):
         self.update_search_space({**_choices(strategy.sizes), **intervals})
         known = strategy.losses(number)
         for question, found in strategy.asked.items():
-            if strategy.told.get(question, ()) is None:
+            if isinstance(strategy.outcomes.get(question), Failure):
                 continue
             # As if it had proposed it.
             self._running_params[question] = {(n,): i + 0.5 if n in ordered else i for n, i in found.items()}
@@ -103,8 +103,8 @@ class Grid(NNIStrategy):
 
     learns = False
 
-    def __init__(self, space: Space, *, directions: Sequence[Direction], seed: int):
-        super().__init__(space, directions=directions, seed=seed)
+    def __init__(self, problem: StrategyProblem):
+        super().__init__(problem)
         shuffle = self.random("grid")
         names = shuffle.sample(list(self.sizes), len(self.sizes))
         self._values = {name: shuffle.sample(range(self.sizes[name]), self.sizes[name]) for name in names}
@@ -128,8 +128,10 @@ class Evolution(NNIStrategy):
     is running than the population holds, a random individual is asked for instead of an error.
     """
 
-    def __init__(self, space: Space, *, directions: Sequence[Direction], seed: int):
-        super().__init__(space, directions=directions, seed=seed)
+    takes_back = False  # who failed after values has been in the population
+
+    def __init__(self, problem: StrategyProblem):
+        super().__init__(problem)
         self._tuner = EvolutionTuner("minimize", population_size=POPULATION)
         self._tuner.update_search_space(_choices(self.sizes))
         self._tuner.population = []
@@ -161,11 +163,11 @@ class Evolution(NNIStrategy):
                 self._tuner._random_generate_individual()
             return self._tuner.generate_parameters(number)
 
-    def tell(self, number: int, values: Sequence[float] | None) -> None:
-        super().tell(number, values)
+    def tell(self, number: int, outcome: Outcome) -> None:
+        super().tell(number, outcome)
         if number not in self._tuner.running_trials:  # told before
             return
-        if values is None:
+        if isinstance(outcome, Failure):
             with self._drawing(f"instead of {number}"):
                 self._tuner.trial_end(number, False)
         else:

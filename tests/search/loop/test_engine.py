@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,8 @@ import pytest
 
 from evaluators.trial import Failed, Finished, Job, Paused, RungReached
 from results.store.store import Store, StoreError
+from search.outcomes import Failure, Outcome
+from search.strategies.optuna_samplers import TPEStrategy
 from search.workers.execution import EvaluationError
 from search.workers.pool import Ended, Lost, Raised
 from spaces.measurement import Measurement
@@ -76,19 +77,9 @@ def test_an_interrupted_search_goes_on_to_the_same_end(store: Store, tmp_path: P
     straight = finish(store, tmp_path, "straight", strategy=strategy, trials=30)
     study = new_study(store, "cut")
     for stop_after in (3, 1, 7, 2):
-        search = new_search(store, study, None, tmp_path / "cut", strategy=strategy, trials=30)
-
-        class Stopping(InProcess):
-            left = stop_after
-
-            def events(self, timeout_s: float, search: Any = search) -> Any:
-                for key, event in super().events(timeout_s):
-                    self.left -= isinstance(event, Finished)
-                    if self.left == 0:
-                        search.interrupt()
-                    yield key, event
-
-        search._execution._pool = Stopping(seed=stop_after)
+        pool = Interrupts(stop_after, instant)
+        search = new_search(store, study, pool, tmp_path / "cut", strategy=strategy, trials=30)
+        pool.interrupt = search.interrupt
         assert search.run() == "interrupted"
         assert {t.state for t in store.trials(study.id)} <= {"complete", "waiting"}
         assert store.study("cut").state == "paused"
@@ -213,12 +204,18 @@ def test_a_slow_strategy_lets_an_interrupt_through(store: Store, tmp_path: Path)
     """A used-up space makes the strategy answer hundreds of questions in a row."""
     tiny = chain_space("tiny", blocks=("ghost",), widths=(8,), depths=(1,), upsamplers=("pixelshuffle",))
     study = new_study(store)
-    search = new_search(store, study, InProcess(), tmp_path, trials=1000, space=tiny, seconds=0.7)
-    original = search._asktell._strategy.ask
-    search._asktell._strategy.ask = lambda number: (time.sleep(0.05), original(number))[1]  # type: ignore[method-assign]
-    started = time.monotonic()
+    clock, asked = VirtualClock(), []
+
+    class Slow(TPEStrategy):
+        def ask(self, number: int) -> Any:
+            asked.append(number)
+            clock.now += 0.05
+            return super().ask(number)
+
+    options: dict[str, Any] = {"strategy": Slow, "space": tiny, "seconds": 0.7, "clock": clock}
+    search = new_search(store, study, InProcess(), tmp_path, trials=1000, **options)
     assert search.run() == "time"
-    assert time.monotonic() - started < 3
+    assert len(asked) == 14  # not the 500 that end a search for want of new architectures
 
 
 def test_a_space_that_is_used_up_ends_the_search(store: Store, tmp_path: Path) -> None:
@@ -308,6 +305,13 @@ def test_promotions_are_the_same_for_any_number_of_workers_and_order_of_finishin
     assert 10 <= sum(len(steps) > 1 for _, _, steps in first[1]) <= 16
 
 
+def test_a_seed_means_the_sequence_that_it_meant_before(store: Store, tmp_path: Path) -> None:
+    """Recorded when this was written: the architectures, and how many rungs each trial came to."""
+    _, trials = climb(store, tmp_path, "golden", strategy="random", trials=24)
+    assert [digest for digest, _, _ in trials[:3]] == ["79bcfda82652", "1b441c93837a", "78f96eba3f44"]
+    assert "".join(str(len(steps)) for _, _, steps in trials) == "231213211112211121113122"
+
+
 def test_paused_trials_keep_their_checkpoints_and_no_others_do(store: Store, tmp_path: Path) -> None:
     climb(store, tmp_path, "kept")
     trials = store.trials(store.study("kept").id)
@@ -322,8 +326,9 @@ def test_an_interrupted_climb_goes_on_to_the_same_end(store: Store, tmp_path: Pa
     straight = climb(store, tmp_path, "straight", strategy=strategy)
     study = new_study(store, "cut")
     for stop_after in (5, 1, 17, 2, 9):
-        search = new_search(store, study, None, tmp_path / "cut", strategy=strategy, trials=30, eta=3)
-        search._execution._pool = Interrupts(search, stop_after)
+        pool = Interrupts(stop_after)
+        search = new_search(store, study, pool, tmp_path / "cut", strategy=strategy, trials=30, eta=3)
+        pool.interrupt = search.interrupt
         assert search.run() == "interrupted"
         assert {t.state for t in store.trials(study.id)} <= {"complete", "paused", "waiting"}
     last = new_search(
@@ -335,35 +340,41 @@ def test_an_interrupted_climb_goes_on_to_the_same_end(store: Store, tmp_path: Pa
 
 
 class Interrupts(InProcess):
-    """Ends the search, or dies, after so many results."""
+    """Calls ``interrupt`` after so many results."""
 
-    def __init__(self, search: Any, after: int, *, dies: bool = False):
-        super().__init__(learning, seed=after)
-        self._search, self._left, self._dies = search, after, dies
+    interrupt: Callable[[], None]
+
+    def __init__(self, after: int, evaluate: Any = learning):
+        super().__init__(evaluate, seed=after)
+        self._left = after
 
     def events(self, timeout_s: float) -> Any:
         for key, event in super().events(timeout_s):
             self._left -= isinstance(event, Finished | Paused)
-            if self._left == 0 and self._dies:
-                raise KeyboardInterrupt
             if self._left == 0:
-                self._search.interrupt()
+                self.interrupt()
             yield key, event
 
 
+class Dies(Interrupts):
+    """Ends the driver as a kill does: nothing is put back in the queue."""
+
+    def interrupt(self) -> None:
+        raise KeyboardInterrupt
+
+    def cancel(self, keys: Any) -> None:
+        raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize("ordered", [True, False])
-def test_a_killed_climb_goes_on(
-    store: Store, tmp_path: Path, ordered: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_climb_goes_on(store: Store, tmp_path: Path, ordered: bool) -> None:
     straight = climb(store, tmp_path, "straight")
     study = new_study(store, "killed")
     for dies_after in (4, 11, 3, 8):
-        search = new_search(store, study, None, tmp_path / "killed", trials=30, eta=3, ordered=ordered)
-        search._execution._pool = Interrupts(search, dies_after, dies=True)
-        with monkeypatch.context() as patch:
-            patch.setattr(search._execution, "close", lambda: None)  # nobody puts anything back
-            with pytest.raises(KeyboardInterrupt):
-                search.run()
+        pool = Dies(dies_after)
+        search = new_search(store, study, pool, tmp_path / "killed", trials=30, eta=3, ordered=ordered)
+        with pytest.raises(KeyboardInterrupt):
+            search.run()
         assert store.trials(study.id, states=["running"])
     new_search(
         store, study, InProcess(learning), tmp_path / "killed", trials=30, eta=3, ordered=ordered
@@ -460,16 +471,20 @@ def test_a_trial_that_fails_on_the_way_up_is_told_as_failed(store: Store, tmp_pa
         else:
             yield Failed("diverged: the loss became nan by step 5")
 
-    search = new_search(store, study, InProcess(fails_later), tmp_path, trials=12, eta=3)
     told: list[Any] = []
-    original = search._asktell._strategy.tell
-    search._asktell._strategy.tell = lambda *args: (told.append(args), original(*args))[1]  # type: ignore[method-assign]
+
+    class Noting(TPEStrategy):
+        def tell(self, number: int, outcome: Outcome) -> None:
+            told.append((number, outcome))
+            super().tell(number, outcome)
+
+    search = new_search(store, study, InProcess(fails_later), tmp_path, trials=12, eta=3, strategy=Noting)
     assert search.run() == "trials"
     states = Counter(t.state for t in store.trials(study.id))
     assert states["failed"] >= 4
     assert states["failed"] + states["paused"] == 12
-    failed = {number for number, values in told if values is None}
-    assert {n for n in failed if any(n == number and values for number, values in told)}
+    failed = {number for number, outcome in told if outcome == Failure()}
+    assert {n for n in failed if any(n == number and outcome != Failure() for number, outcome in told)}
     assert search.tally.failed == states["failed"]
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from results.analysis.front import dominance_ranks
 from search.loop.halving import Halving, survivors
+from search.outcomes import Failure
 from spaces.measurement import Direction
 
 DIRECTIONS: tuple[Direction, Direction] = ("max", "min")  # dB, GMACs
@@ -177,11 +178,11 @@ def test_without_costs_the_gain_of_all_is_expected() -> None:
 
 def test_a_failure_on_the_way_leaves_the_rung_below_as_it_was() -> None:
     halving = Halving((1, 2), 2, DIRECTIONS)
-    halving.tell(0, None)
+    halving.tell(0, Failure())
     for number in (1, 2):
         halving.tell(number, (float(number), float(number)))
     assert halving.next(lambda number, rung: True) == (1, 1)
-    halving.tell(1, None)
+    halving.tell(1, Failure())
     assert halving.next(lambda number, rung: True) == (2, 1)
     assert halving.next(lambda number, rung: True) is None
     assert halving.expected([1, 2]) == [(1.0, 1.0), (2.0, 2.0)]

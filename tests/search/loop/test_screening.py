@@ -121,15 +121,17 @@ def store(tmp_path: Path) -> Iterator[Store]:
 class Stopping(InProcess):
     """Ctrl-C after so many trials."""
 
-    def __init__(self, search: Search, after: int):
+    search: Search
+
+    def __init__(self, after: int):
         super().__init__(seed=after)
-        self._search, self._left = search, after
+        self._left = after
 
     def events(self, timeout_s: float) -> Any:
         for key, event in super().events(timeout_s):
             self._left -= isinstance(event, Finished)
             if self._left == 0:
-                self._search.interrupt()
+                self.search.interrupt()
             yield key, event
 
 
@@ -173,8 +175,8 @@ def test_a_search_that_was_cut_off_judges_again_as_it_did_and_measures_nothing_t
     for after in (1, 5, 3, 1000):
         before = asked(store, cut)
         judge = Screening(sieve := drawn(again), recorded(store, cut, drawn(again)))
-        search = new_search(store, cut, None, tmp_path / "b", judge=judge, **options)
-        search._execution._pool = Stopping(search, after)
+        pool = Stopping(after)
+        pool.search = search = new_search(store, cut, pool, tmp_path / "b", judge=judge, **options)
         assert search.run() == ("trials" if after == 1000 else "interrupted")
         assert asked(store, cut)[: len(before)] == before
     silent = {digest for digest, times in again.items() if times > 1}

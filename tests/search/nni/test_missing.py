@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from search.cli import main
-from search.strategies import STRATEGIES
+from search.strategies import check_strategy
 from tests.conftest import ROOT
-from tests.search.studies import small_space
 
 
 @pytest.fixture
@@ -40,7 +39,7 @@ def test_a_search_says_so_before_there_is_a_study(
 @pytest.mark.parametrize("name", ["nni-tpe", "nni-regularized-evolution"])
 def test_says_how_to_install_it(name: str) -> None:
     with pytest.raises(ValueError, match=r"nni isn't installed: pip install 'pixelfront\[nni\]'"):
-        STRATEGIES[name].create(small_space(), directions=("max", "min"), seed=0)
+        check_strategy(name, 2)
 
 
 def test_listing_strategies_imports_no_nni() -> None:

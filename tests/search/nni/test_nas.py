@@ -15,11 +15,11 @@ from search.strategies.nni import nas, tuners
 from search.strategies.nni.strategy import POPULATION
 from spaces.budget import Budget
 from spaces.space import Genotype
-from tests.search.studies import TASK, InProcess, new_search, new_study, small_space
+from tests.search.studies import BUDGET, TASK, InProcess, is_of, new_search, new_study, problem
 
 
-def make(kind: type[Strategy], seed: int = 0) -> Strategy:
-    return kind(small_space(), directions=("max", "min"), seed=seed)
+def make(kind: type[Strategy], seed: int = 0, budget: Budget = BUDGET) -> Strategy:
+    return kind(problem(seed=seed, budget=budget))
 
 
 def asked(strategy: Strategy, questions: int) -> Iterator[Genotype]:
@@ -38,8 +38,7 @@ def test_tpe_is_the_same_by_the_engine_as_by_ask_and_tell() -> None:
 def test_evolution_with_more_running_than_its_population_and_none_told() -> None:
     strategy = make(nas.RegularizedEvolution)
     found = [strategy.ask(number) for number in range(2 * POPULATION)]
-    for genotype in found:
-        strategy.space.check(genotype)
+    assert all(is_of(strategy.space, genotype) for genotype in found)
     assert len({repr(genotype) for genotype in found}) > POPULATION
 
 
@@ -55,8 +54,7 @@ def test_children_are_of_those_told_best_last() -> None:
 
 def test_the_filter_asks_for_nothing_over_the_budget() -> None:
     budget = Budget(TASK, 0.5)
-    strategy = make(nas.FilteredEvolution)
-    strategy.limit(lambda genotype: budget.allows(strategy.space, genotype))
+    strategy = make(nas.FilteredEvolution, budget=budget)
     found = list(asked(strategy, 40))
     assert all(budget.allows(strategy.space, genotype) for genotype in found)
     free = list(asked(make(nas.RegularizedEvolution), 40))
@@ -64,8 +62,7 @@ def test_the_filter_asks_for_nothing_over_the_budget() -> None:
 
 
 def test_a_budget_that_nothing_meets_as_it_is() -> None:
-    strategy = make(nas.FilteredEvolution)
-    strategy.limit(lambda genotype: False)
+    strategy = make(nas.FilteredEvolution, budget=Budget(TASK, 1e-6))
     with pytest.raises(ValueError, match="1000 architectures in a row .* take 'nni-regularized-evolution'"):
         strategy.ask(0)
 

@@ -12,7 +12,7 @@ from search.strategies.nni.strategy import losses
 from search.strategies.nni.tuners import TPE, Evolution, Grid
 from spaces.measurement import Direction
 from spaces.space import Space
-from tests.search.studies import small_space
+from tests.search.studies import is_of, problem, small_space
 
 BOTH: tuple[Direction, ...] = ("max", "min")
 
@@ -41,7 +41,7 @@ def test_what_is_better_in_all_objectives_never_has_the_greater_loss(
 
 
 def test_each_question_weighs_the_objectives_anew() -> None:
-    strategy = TPE(small_space(), directions=BOTH, seed=0)
+    strategy = TPE(problem())
     for number, values in enumerate([(30.0, 2.0), (28.0, 1.0)]):
         strategy.ask(number)
         strategy.tell(number, values)
@@ -53,17 +53,17 @@ def test_each_question_weighs_the_objectives_anew() -> None:
 @pytest.mark.parametrize("kind", [TPE, Evolution])
 @pytest.mark.parametrize("directions", [("max",), ("max", "min", "min")])
 def test_any_number_of_objectives(kind: type[Strategy], directions: tuple[Direction, ...]) -> None:
-    strategy = kind(small_space(), directions=directions, seed=0)
+    strategy = kind(problem(directions=directions))
     for number in range(30):
         depth = strategy.ask(number)["depth"]
         assert isinstance(depth, int)
         strategy.tell(number, (float(depth), 1.0, 2.0)[: len(directions)])
-    strategy.space.check(strategy.ask(30))
+    assert is_of(strategy.space, strategy.ask(30))
 
 
 def test_another_answer_on_record_is_refused() -> None:
-    strategy = TPE(small_space(), directions=BOTH, seed=0)
-    other = TPE(small_space(), directions=BOTH, seed=1).ask(0)
+    strategy = TPE(problem())
+    other = TPE(problem(seed=1)).ask(0)
     with pytest.raises(ReplayError, match="question 0 was answered otherwise"):
         strategy.restore(0, other)
 
@@ -71,5 +71,5 @@ def test_another_answer_on_record_is_refused() -> None:
 def test_a_space_of_one_genotype() -> None:
     one = Space("one", tuple(type(c)(c.name, c.values[:1], c.ordered) for c in small_space()))
     for kind in (TPE, Grid):
-        strategy = kind(one, directions=BOTH, seed=0)
+        strategy = kind(problem(one))
         assert [strategy.ask(number) for number in range(2)] == [one.sample(strategy.random(0))] * 2

@@ -8,11 +8,12 @@ from math import prod
 import numpy as np
 import pytest
 
+from search.outcomes import Failure
 from search.strategies import Strategy
 from search.strategies.nni.strategy import POPULATION
 from search.strategies.nni.tuners import TPE, Evolution, Grid, Random
 from spaces.space import Space, chain_space
-from tests.search.studies import small_space
+from tests.search.studies import is_of, problem
 
 TINY = chain_space(
     "tiny", blocks=("ghost", "rfdb"), widths=(8, 12), depths=(1,), upsamplers=("pixelshuffle",)
@@ -20,7 +21,7 @@ TINY = chain_space(
 
 
 def make(kind: type[Strategy], space: Space | None = None, seed: int = 0) -> Strategy:
-    return kind(space or small_space(), directions=("max", "min"), seed=seed)
+    return kind(problem(space, seed=seed))
 
 
 @pytest.mark.parametrize("kind", [Random, Grid])
@@ -64,15 +65,14 @@ def test_failing_after_values_is_accepted(kind: type[Strategy]) -> None:
     for number in range(POPULATION + 5):
         strategy.ask(number)
         strategy.tell(number, (1.0, 1.0))
-        strategy.tell(number, None)
-    strategy.space.check(strategy.ask(POPULATION + 5))
+        strategy.tell(number, Failure())
+    assert is_of(strategy.space, strategy.ask(POPULATION + 5))
 
 
 def test_evolution_with_more_running_than_its_population() -> None:
     strategy = make(Evolution)
     found = [strategy.ask(number) for number in range(3 * POPULATION)]
-    for genotype in found:
-        strategy.space.check(genotype)
+    assert all(is_of(strategy.space, genotype) for genotype in found)
     assert len({repr(genotype) for genotype in found}) > POPULATION
 
 

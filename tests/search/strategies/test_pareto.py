@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from random import Random
 from typing import Any
 
@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from results.analysis.front import hypervolume
-from search.loop.asktell import Answer, AskTell
+from search.loop.asktell import AskTell
+from search.loop.question import Question
+from search.outcomes import Values
 from search.strategies import STRATEGIES, pareto
 from search.strategies.pareto import expected_gains
 from search.strategies.surrogate import Surrogate
@@ -19,7 +21,7 @@ from spaces.catalog import named_space
 from spaces.measurement import Direction
 from spaces.space import Space
 from spaces.task import Task
-from tests.search.studies import BUDGET, small_space
+from tests.search.studies import BUDGET, problem, small_space
 
 MAXIMA: tuple[Direction, Direction] = ("max", "max")
 
@@ -48,6 +50,13 @@ def quality(candidate: Candidate) -> float:
     return 26 + candidate.gmacs**0.5 / 3 + 0.2 * good + noise
 
 
+def answered(asktell: AskTell, trials: int) -> Iterator[Question]:
+    """The questions of a search without early stopping."""
+    for question in asktell.advance(trials):
+        assert isinstance(question, Question)
+        yield question
+
+
 def reached(
     name: str,
     seed: int,
@@ -59,13 +68,12 @@ def reached(
     **options: Any,
 ) -> float:
     """Hypervolume after so many trainings; ``worst`` is what the strategy is told of what it is measured from."""
-    strategy = STRATEGIES[name].create(space, directions=("max", "min"), seed=seed, **options)
-    values: dict[int, tuple[tuple[float, float]]] = {}
-    asktell = AskTell(strategy, BUDGET, window=4, worst=worst)
-    for answer in asktell.advance(lambda q, rung: values.get(q), trainings):
-        if isinstance(answer, Answer) and answer.outcome == "trial" and answer.candidate:
-            values[answer.question] = ((quality(answer.candidate), answer.candidate.gmacs),)
-    points: Sequence[tuple[float, float]] = [found for (found,) in values.values()]
+    strategy = STRATEGIES[name].create(problem(space, seed=seed, reference=worst), **options)
+    points: list[Values] = []
+    for question in answered(AskTell(strategy, window=4), trainings):
+        if question.state == "running" and question.candidate:
+            points.append((quality(question.candidate), question.candidate.gmacs))
+            question.outcomes[0] = points[-1]
     return hypervolume(points, ("max", "min"), (trivial, BUDGET.max_gmacs))
 
 
@@ -88,7 +96,7 @@ def test_who_knows_the_trivial_method_spends_less_on_what_does_not_beat_it() -> 
 def test_a_deep_space_changes_widths_as_often_as_blocks_and_blocks_at_all_positions_too() -> None:
     """Each of twenty positions is a choice: drawn from evenly, they would leave one change in twenty to the width."""
     space = named_space("sr-card", depths=tuple(range(2, 21)))
-    strategy: Any = STRATEGIES["pareto"].create(space, directions=("max", "min"), seed=1)
+    strategy: Any = STRATEGIES["pareto"].create(problem(space, seed=1))
     random = Random(0)
     parent = space.sample(random) | {f"block_{place}": "rfdb" for place in range(20)}
     children = [strategy._child(random, [parent]) for _ in range(500)]
@@ -103,39 +111,28 @@ def test_a_deep_space_changes_widths_as_often_as_blocks_and_blocks_at_all_positi
 def test_every_ingredient_can_be_left_out_and_who_knows_costs_asks_only_for_new_ones(
     options: dict[str, bool],
 ) -> None:
-    strategy = STRATEGIES["pareto"].create(small_space(), directions=("max", "min"), seed=1, **options)
-    values: dict[int, Any] = {}
-    outcomes = []
-    for answer in AskTell(strategy, BUDGET, window=4).advance(lambda q, rung: values.get(q), 40):
-        assert isinstance(answer, Answer)
-        outcomes.append(answer.outcome)
-        if answer.candidate and answer.outcome == "trial":
-            values[answer.question] = ((quality(answer.candidate), answer.candidate.gmacs),)
-            if options != {"exact": False} and answer.question > 3:
-                assert answer.candidate.genotype == answer.genotype  # within the budget without a repair
-    assert outcomes.count("trial") == 40
+    strategy = STRATEGIES["pareto"].create(problem(seed=1), **options)
+    states = []
+    for question in answered(AskTell(strategy, window=4), 40):
+        states.append(question.state)
+        if question.candidate and question.state == "running":
+            question.outcomes[0] = (quality(question.candidate), question.candidate.gmacs)
+            if options != {"exact": False} and question.number > 3:
+                assert question.candidate.genotype == question.genotype  # within the budget without a repair
+    assert states.count("running") == 40
     if options != {"exact": False}:
-        assert set(outcomes) == {"trial"}
+        assert set(states) == {"running"}
 
 
 @pytest.mark.parametrize("directions", [("max",), ("max", "min", "min"), ("max", "max", "min")])
 def test_takes_other_numbers_of_objectives(directions: tuple[Direction, ...]) -> None:
-    strategy = STRATEGIES["pareto"].create(small_space(), directions=directions, seed=1)
-    values: dict[int, Any] = {}
+    strategy = STRATEGIES["pareto"].create(problem(directions=directions, seed=1))
     found: list[Candidate] = []
-    asktell = AskTell(
-        strategy,
-        BUDGET,
-        window=2,
-        exact=lambda c: (*(None for _ in directions[1:]), c.gmacs) if len(directions) > 1 else (None,),
-    )
-    for answer in asktell.advance(lambda q, rung: values.get(q), 16):
-        assert isinstance(answer, Answer)
-        assert answer.candidate is not None
-        found.append(answer.candidate)
-        told = (quality(answer.candidate), -float(answer.candidate.cost.activations), answer.candidate.gmacs)
-        chosen = told if len(directions) == 3 else told[:1]
-        values[answer.question] = (chosen,)
+    for question in answered(AskTell(strategy, window=2), 16):
+        assert question.candidate is not None
+        found.append(question.candidate)
+        values = (quality(question.candidate), -float(question.cost.activations), question.candidate.gmacs)
+        question.outcomes[0] = values if len(directions) == 3 else values[:1]
     if len(directions) == 1:
         assert np.mean([quality(c) for c in found[8:]]) > np.mean([quality(c) for c in found[:4]])
 
@@ -143,13 +140,12 @@ def test_takes_other_numbers_of_objectives(directions: tuple[Direction, ...]) ->
 def test_asks_for_u_nets_too() -> None:
     space = named_space("unet")
     budget = Budget(Task("deblur", scale=1), 60.0)
-    strategy = STRATEGIES["pareto"].create(space, directions=("max", "min"), seed=1)
-    values: dict[int, Any] = {}
-    for answer in AskTell(strategy, budget, window=2).advance(lambda q, rung: values.get(q), 6):
-        assert isinstance(answer, Answer)
-        assert answer.candidate is not None
-        values[answer.question] = ((26 + answer.candidate.gmacs / 100, answer.candidate.gmacs),)
-    assert len(values) == 6
+    strategy = STRATEGIES["pareto"].create(problem(space, budget=budget, seed=1))
+    asktell = AskTell(strategy, window=2)
+    for question in answered(asktell, 6):
+        assert question.candidate is not None
+        question.outcomes[0] = (26 + question.candidate.gmacs / 100, question.candidate.gmacs)
+    assert asktell.trials == 6
 
 
 def test_a_question_takes_no_longer_once_hundreds_were_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,13 +158,11 @@ def test_a_question_takes_no_longer_once_hundreds_were_told(monkeypatch: pytest.
             super().__init__(inputs, values, **options)
 
     monkeypatch.setattr(pareto, "Surrogate", Counted)
-    strategy: Any = STRATEGIES["pareto"].create(small_space(), directions=("max", "min"), seed=1)
-    values: dict[int, Any] = {}
-    asktell = AskTell(strategy, Budget(Task("sr-x4", scale=4), 2.0), window=4)
+    strategy: Any = STRATEGIES["pareto"].create(problem(seed=1))
     random = Random(0)
-    for _ in asktell.advance(lambda q, rung: values.get(q), 8):
-        pass
-    for number in range(asktell.questions, 500):
+    for number in range(4):
+        strategy.ask(number)
+    for number in range(4, 500):
         genotype = strategy.space.sample(random)
         strategy.restore(number, genotype)
         strategy.tell(number, (26 + random.random(), random.random()))
