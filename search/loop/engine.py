@@ -73,7 +73,7 @@ class Search:
         retries: Times that a trial is tried again after its worker was lost.
         batches: Ask only while nothing runs, so that what the judge times isn't disturbed. The sequence is the same.
         origin: What goes on record as that of trials that don't start from another's tensors.
-        pace: What training takes here; None to learn it from the first trials.
+        pace: What training takes here, or how an earlier search's trials showed it; None to learn it from the first.
         ladder: Where a trial is scored and may pause; by default the asktell's rungs.
         clock: Seconds, from any beginning.
 
@@ -98,7 +98,7 @@ class Search:
         observer: Observer | None = None,
         batches: bool = False,
         origin: Mapping[str, Any] | None = None,
-        pace: Pace | None = None,
+        pace: Pace | PaceMeter | None = None,
         ladder: Ladder | None = None,
         clock: Clock = time.monotonic,
     ):
@@ -142,6 +142,7 @@ class Search:
         searched = store.trials(study_id, stages=["search"])
         self._known = {trial.digest: trial for trial in searched if not is_repeat(trial)}
         self._interrupted = False
+        self._trained = False
         self._deadline: float | None = None
 
     def interrupt(self) -> None:
@@ -174,14 +175,34 @@ class Search:
     def _new_schedule(self) -> Schedule:
         hours = self._limits.worker_hours
         total = min(self._limits.seconds or inf, inf if hours is None else hours * 3600)
+        memory_s = max(1e-9, MEMORY * total)
         return Schedule(
-            PaceMeter(self._pace, memory_s=max(1e-9, MEMORY * total)),
+            replace(self._pace, memory_s=memory_s)
+            if isinstance(self._pace, PaceMeter)
+            else PaceMeter(self._pace, memory_s=memory_s),
             self._ladder,
             clock=self._clock,
             workers=lambda: self._execution.capacity,
             deadline=inf if self._deadline is None else self._deadline,
             worker_seconds=lambda: inf if hours is None else 3600 * (hours - self.tally.worker_hours),
         )
+
+    @property
+    def meter(self) -> PaceMeter | None:
+        """The pace as the trials showed it, where a search is within a time."""
+        return None if self._schedule is None else self._schedule.meter
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether it trained something, and time is left for a network such as the ones before.
+
+        So it is where what had slowed the machine down has passed. Another search of the same study, by this one's
+        meter, then goes on as a resume would.
+        """
+        if self._schedule is None or self._deadline is None or self._interrupted or not self._trained:
+            return False
+        costs = [question.cost for question in self._questions.values()]
+        return self._schedule.fits(fmean(self._schedule.job_s(cost, 0, self._ladder.steps) for cost in costs))
 
     def _loop(self) -> Stop:
         while True:
@@ -304,6 +325,7 @@ class Search:
 
     def _stepped(self, running: Running, steps: int, seconds: float) -> None:
         """A trial said where it stands."""
+        self._trained = True
         question = self._questions.get(running.trial.id)
         if self._schedule is not None and question is not None:
             meter = self._schedule.meter

@@ -18,6 +18,7 @@ from search.loop.halving import Halving
 from search.loop.inheritance import Make, inheriting, trained_steps
 from search.loop.runtimes import RuntimeJudge
 from search.loop.screening import Screening, foretold, recorded
+from search.planning.pace import PaceMeter
 from search.planning.study_plan import ladder_of
 from search.stages.repeat import repeat_front
 from search.stages.trials import InterruptedStage
@@ -99,9 +100,6 @@ def search(opened: Opened) -> Stop:
     _note_stopping(config, opened.console)
     _note_measuring(setup, opened.console)
     _note_screening(setup, opened)
-    others = (config.seconds, config.train_steps, config.worker_hours)
-    trials = config.trials or (DEFAULT_TRIALS if set(others) == {None} else UNLIMITED)
-    limits = Limits(trials, _search_seconds(opened), *others[1:])
     problem = StrategyProblem(
         setup.space,
         setup.budget,
@@ -110,6 +108,36 @@ def search(opened: Opened) -> Stop:
         setup.exact_values,
         setup.worst,
     )
+    meter: PaceMeter | None = None
+    while True:
+        run, stop, screening = _round(opened, setup, pool, problem, meter)
+        if stop != "time" or not run.ended_early:
+            break
+        # As a resume would: its questions are the next of the same sequence.
+        opened.tell("time is left for more trainings: the search goes on")
+        meter = run.meter
+    if config.inherit:
+        _note_inherited(opened)
+    if setup.sieve is not None and screening is not None:
+        name = setup.sieve.wanted.proxy
+        judged = run.tally.trials + (away := run.tally.turned_away.get(name, 0))
+        opened.tell(f"{name} turned away {away} of {judged} candidates before training{screening.note}")
+        opened.tell(foretold(opened.store, opened.study, setup.sieve))
+    return stop
+
+
+def _round(
+    opened: Opened, setup: Setup, pool: Pool, problem: StrategyProblem, meter: PaceMeter | None
+) -> tuple[Search, Stop, Screening | None]:
+    """Search from what is on record until a limit is reached.
+
+    Args:
+        meter: The pace as an earlier round's trials showed it.
+    """
+    config = setup.config
+    others = (config.seconds, config.train_steps, config.worker_hours)
+    trials = config.trials or (DEFAULT_TRIALS if set(others) == {None} else UNLIMITED)
+    limits = Limits(trials, _search_seconds(opened), *others[1:])
     asks = opened.store.asks(opened.study.id)
     screening = None
     if setup.sieve is not None:
@@ -147,19 +175,12 @@ def search(opened: Opened) -> Stop:
         observer=progress,
         batches=any(each.name == "latency" for each in setup.measured),
         origin=setup.origin,
-        pace=None if opened.measured is None else opened.measured.pace,
+        pace=meter or (None if opened.measured is None else opened.measured.pace),
         ladder=ladder_of(config),
     )
     with stops_on_signal(run.interrupt, opened.console), progress:
         stop = run.run()
-    if config.inherit:
-        _note_inherited(opened)
-    if setup.sieve is not None and screening is not None:
-        name = setup.sieve.wanted.proxy
-        judged = run.tally.trials + (away := run.tally.turned_away.get(name, 0))
-        opened.tell(f"{name} turned away {away} of {judged} candidates before training{screening.note}")
-        opened.tell(foretold(opened.store, opened.study, setup.sieve))
-    return stop
+    return run, stop, screening
 
 
 def _search_seconds(opened: Opened) -> float | None:

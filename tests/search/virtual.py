@@ -38,7 +38,7 @@ class Machine:
         score_s: Of a scoring.
         start_s: Of a job, until its training begins.
         noise: Each step takes up to so many times as long, at random.
-        slower_at, slower_by: From that moment on all takes so many times as long.
+        slower_at, slower_by: From that moment on all takes so many times as long, until ``slower_until``.
         lost_at: Moments at which a worker is lost.
     """
 
@@ -48,14 +48,18 @@ class Machine:
     noise: float = 1.0
     slower_at: float = float("inf")
     slower_by: float = 1.0
+    slower_until: float = float("inf")
     lost_at: tuple[float, ...] = ()
 
     def takes(self, seconds: float, since: float) -> float:
         """How long work of so many seconds takes that begins at a moment."""
-        if since >= self.slower_at:
-            return seconds * self.slower_by
-        before = min(seconds, self.slower_at - since)
-        return before + (seconds - before) * self.slower_by
+        if since >= self.slower_until:
+            return seconds
+        if since < self.slower_at:
+            before = min(seconds, self.slower_at - since)
+            return before + (self.takes(seconds - before, self.slower_at) if seconds > before else 0.0)
+        slow = min(seconds * self.slower_by, self.slower_until - since)
+        return slow + seconds - slow / self.slower_by
 
 
 @dataclass
