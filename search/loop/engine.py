@@ -377,7 +377,7 @@ class Search:
         """Ask and tell what can be now; False if it was left for a moment to look after the workers."""
         if self._batches and self.tally.running:
             return True
-        begun = started = time.perf_counter()
+        begun, started = self._clock(), time.perf_counter()
         for job in self._asktell.advance(self._limits.trials, self._limits.steps, self._affords):
             now = time.perf_counter()
             self.tally.ask_seconds += now - started
@@ -388,7 +388,7 @@ class Search:
                 self._record(job)
             if not self._batches:  # the first need not wait for the whole window
                 self._execution.start()
-            if self._stop() is not None or now - begun > LONGEST_ABSENCE_S:
+            if self._stop() is not None or self._clock() - begun > LONGEST_ABSENCE_S:
                 return False
             started = time.perf_counter()
         self.tally.ask_seconds += time.perf_counter() - started
