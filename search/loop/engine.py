@@ -20,7 +20,7 @@ from results.store.store import Store, StoreError
 from search.loop.asktell import AskTell
 from search.loop.inheritance import heir
 from search.loop.question import Promotion, Question
-from search.loop.schedule import MEMORY, Position, Schedule
+from search.loop.schedule import MEMORY, SLACK, SLACK_BEFORE_FRONT, Position, Schedule
 from search.outcomes import Failure, Outcome, Values
 from search.planning.pace import Clock, Pace, PaceMeter
 from search.planning.plan import Ladder
@@ -251,7 +251,7 @@ class Search:
         if isinstance(job, Candidate):
             return self._fits_new(job.cost, self._ahead())
         rest = schedule.job_s(job.cost, self._ladder.pauses[rung - 1], self._ladder.steps, job.trial.id)
-        return schedule.fits(rest, ahead=self._ahead())
+        return schedule.fits(rest, ahead=self._ahead(), slack=self._slack)
 
     def _may_start(self, trial: Trial) -> bool:
         """Whether a trial in the queue can still be taken to where it is to go.
@@ -265,7 +265,7 @@ class Search:
         cost, end = self._questions[trial.id].cost, self._ladder.pauses[self._rung[trial.id]]
         start = self._execution.step_of(trial)
         if start or self._finishing or self._rung[trial.id]:
-            may = schedule.fits(schedule.job_s(cost, start, end, trial.id), ahead=ahead)
+            may = schedule.fits(schedule.job_s(cost, start, end, trial.id), ahead=ahead, slack=self._slack)
         else:
             may = self._fits_new(cost, ahead, arrived=True)
         if not may:
@@ -289,7 +289,16 @@ class Search:
         arriving[0] += not arrived
         kept = self._survivors_s(self._halving.due(arriving), cost)
         # Of the survivors it may be one: the longest chain that there is then.
-        return schedule.fits(schedule.job_s(cost, 0, self._ladder.steps), ahead=ahead, kept=sorted(kept)[:-1])
+        whole = schedule.job_s(cost, 0, self._ladder.steps)
+        slack = (
+            self._slack if len(self._questions) > arrived else SLACK
+        )  # beside the first there is no other to finish
+        return schedule.fits(whole, ahead=ahead, kept=sorted(kept)[:-1], slack=slack)
+
+    @property
+    def _slack(self) -> float:
+        """How many times as long as foreseen what is chosen may take; finishing, whatever just fits is tried."""
+        return SLACK if self.tally.complete or self._finishing else SLACK_BEFORE_FRONT
 
     def _survivors_s(self, due: Sequence[int], new: Cost) -> list[float]:
         """Seconds of the promotions that are due from each rung; who will be promoted isn't known yet."""

@@ -12,6 +12,9 @@ from search.planning.plan import Ladder
 from spaces.cost import Cost
 
 SLACK = 1.05  # on all that is foreseen
+SLACK_BEFORE_FRONT = (
+    1.25  # as long as no network is complete: what has no front at its end isn't mended by one more
+)
 MEMORY = 0.1  # of the time: how far back the pace is looked at
 
 
@@ -78,18 +81,21 @@ class Schedule:
             step_s = self.meter.silent(trial, cost, silent)
         return max(0.0, overhead + steps * step_s - silent)
 
-    def fits(self, job: float, *, ahead: Sequence[float] = (), kept: Sequence[float] = ()) -> bool:
+    def fits(
+        self, job: float, *, ahead: Sequence[float] = (), kept: Sequence[float] = (), slack: float = SLACK
+    ) -> bool:
         """Whether a job of so many seconds can be done in time, after and beside others.
 
         Args:
             ahead: Seconds left of the jobs that are chosen.
             kept: Seconds of those that have to be possible still.
+            slack: How many times as long all of it may take.
         """
         jobs = [*ahead, *kept, job]
-        if self._clock() + SLACK * makespan(jobs, self._workers()) > self._deadline:
+        if self._clock() + slack * makespan(jobs, self._workers()) > self._deadline:
             self.short = "time"
             return False
-        if SLACK * sum(jobs) > self._worker_seconds():
+        if slack * sum(jobs) > self._worker_seconds():
             self.short = "worker_hours"
             return False
         return True

@@ -118,6 +118,18 @@ machines = st.builds(
 @settings(max_examples=40, deadline=None, phases=PHASES, suppress_health_check=[HealthCheck.too_slow])
 @example(Machine(by_gmacs(1.0)), 1.5, 1, 3.0, 2, None, "random", 100, 0)
 @example(Machine(by_gmacs(1.0), score_s=100.0), 3.0, 2, 3.0, 2, 8, "random", 100, 0)
+# Seven rested when the eighth's end had just fitted, and taking one to its end took a little longer than foreseen.
+@example(
+    Machine(by_gmacs(1.8456, 0.0691), score_s=1.0, start_s=1.1175, noise=1.0486),
+    4.8184,
+    1,
+    4.0,
+    3,
+    None,
+    "nsga2",
+    24,
+    2,
+)
 def test_whenever_one_training_fits_the_search_ends_with_a_complete_network_in_time(
     machine: Machine,
     times: float,
