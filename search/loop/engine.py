@@ -142,6 +142,7 @@ class Search:
         searched = store.trials(study_id, stages=["search"])
         self._known = {trial.digest: trial for trial in searched if not is_repeat(trial)}
         self._interrupted = False
+        self._stopped_by: Stop | None = None
         self._trained = False
         self._deadline: float | None = None
 
@@ -164,13 +165,13 @@ class Search:
         if self._limits.seconds is not None or self._limits.worker_hours is not None:
             self._schedule = self._new_schedule()
         self._store.set_study_state(self._study, "running")
-        reason: Stop | None = None
         try:
-            reason = self._loop()
-            return reason
+            self._stopped_by = self._loop()
+            return self._stopped_by
         finally:
             self._execution.close()
-            self._store.set_study_state(self._study, state_after(reason, self.tally), reason)
+            state = state_after(self._stopped_by, self.tally)
+            self._store.set_study_state(self._study, state, self._stopped_by)
 
     def _new_schedule(self) -> Schedule:
         hours = self._limits.worker_hours
@@ -194,13 +195,14 @@ class Search:
 
     @property
     def ended_early(self) -> bool:
-        """Whether it trained something, and time is left for a network such as the ones before.
+        """Whether it ended for want of time, but trained something, and a network such as the ones before fits now.
 
         So it is where what had slowed the machine down has passed. Another search of the same study, by this one's
         meter, then goes on as a resume would.
         """
-        if self._schedule is None or self._deadline is None or self._interrupted or not self._trained:
+        if self._stopped_by != "time" or not self._trained:
             return False
+        assert self._schedule is not None
         costs = [question.cost for question in self._questions.values()]
         return self._schedule.fits(fmean(self._schedule.job_s(cost, 0, self._ladder.steps) for cost in costs))
 

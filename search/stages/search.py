@@ -108,14 +108,11 @@ def search(opened: Opened) -> Stop:
         setup.exact_values,
         setup.worst,
     )
-    meter: PaceMeter | None = None
-    while True:
-        run, stop, screening = _round(opened, setup, pool, problem, meter)
-        if stop != "time" or not run.ended_early:
-            break
+    run, stop, screening = _round(opened, setup, pool, problem, None)
+    while run.ended_early:
         # As a resume would: its questions are the next of the same sequence.
         opened.tell("time is left for more trainings: the search goes on")
-        meter = run.meter
+        run, stop, screening = _round(opened, setup, pool, problem, run.meter)
     if config.inherit:
         _note_inherited(opened)
     if setup.sieve is not None and screening is not None:

@@ -68,8 +68,8 @@ def run(
     pool = VirtualPool(machine, clock, plan.workers, order, deadline=clock() + seconds)
     study = new_study(store, name) if fresh else store.study(name)
     budget = BUDGET if plan.ceiling_gmacs is None else replace(BUDGET, max_gmacs=plan.ceiling_gmacs)
-    began, pace, rounds = clock(), plan.pace, 0
-    while True:
+    search, began, rounds = None, clock(), 0
+    while search is None or search.ended_early:
         search = new_search(
             store,
             study,
@@ -82,16 +82,13 @@ def run(
             window=plan.window,
             budget=budget,
             ladder=plan.ladder,
-            pace=pace,
+            pace=plan.pace if search is None else search.meter,
             clock=clock,
             **options,
         )
-        stop = search.run()
+        search.run()
         rounds += 1
-        if stop != "time" or not search.ended_early:
-            break
         assert rounds < 20
-        pace = search.meter
     return store.study(name), pool, clock
 
 
