@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,29 +21,16 @@ from search.stages.pipeline import choose_members
 from search.stages.repeat import repeat_front, run_repeat
 from search.stages.trials import InterruptedStage, Stages
 from search.stages.winner import trial_network
-from search.study.opening import Opened, Place, open_study
+from search.study.opening import Opened, Place
 from spaces.architecture import Architecture, Block
 from spaces.measurement import Measurement
 from spaces.topologies.chain import Chain
-from tests.results.studies import NAME, complete, fill, new_study, setup
+from tests.results.studies import NAME, complete, new_study, setup
 from tests.search import studies
 from tests.search.studies import InProcess, new_search, noting, with_pool
 
 NEW = Chain(width=12, blocks=(Block("residual"),))
 CHEAP, BEATEN_TRIAL, DEAR, FAILED = 0, 1, 2, 3  # trials of the study that ``fill`` makes
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    with Store.open(tmp_path / "results.db") as store:
-        fill(store, tmp_path)
-    return Place(str(tmp_path / "results.db"), tmp_path / "runs")
-
-
-@pytest.fixture
-def opened(place: Place) -> Iterator[Opened]:
-    with open_study({}, place=place, study=NAME, resume=True, searching=False) as found:
-        yield with_pool(found)
 
 
 def scored(opened: Opened, gain: dict[str, float]) -> Any:

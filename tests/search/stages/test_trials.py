@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,25 +30,12 @@ from spaces.baselines import published
 from spaces.build import build
 from spaces.topologies.pruned import Pruned
 from tests.results.studies import DEAR as DEAR_CHAIN
-from tests.results.studies import NAME, complete, fill, new_study, scores, setup
+from tests.results.studies import NAME, complete, new_study, scores, setup
 from tests.search.studies import InProcess, noting, with_pool
 
 CHEAP, DEAR, FAILED = 0, 2, 3  # trials of the study that ``fill`` makes
 SHORT = Recipe((TrainingStage(4, "l1", 1e-3, 2, 16),), precision="float32")
 TAUGHT = Recipe((TrainingStage(4, "l1", 1e-3, 2, 16, distil=0.5),), precision="float32")
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    with Store.open(tmp_path / "results.db") as store:
-        fill(store, tmp_path)
-    return Place(str(tmp_path / "results.db"), tmp_path / "runs")
-
-
-@pytest.fixture
-def opened(place: Place) -> Iterator[Opened]:
-    with open_study({}, place=place, study=NAME, resume=True, searching=False) as found:
-        yield with_pool(found)
 
 
 def made(trial: Trial) -> dict[str, Any]:
