@@ -3,9 +3,9 @@
 Ours is `evaluators.training.loop.Training`. The plain loop is written as BasicSR's: torch.optim.Adam, zero_grad,
 forward, backward, step, then an average of the weights by a Python loop over the parameters. Both train copies of one
 network on the same patches (batch 16, LR patch 24, L1, float32), one thread, in turns of a few steps: ours, plain,
-ours, plain ... Each pair of turns gives a ratio of times; the table has the median of the ratios and in brackets a 95
-% interval of that median by bootstrap. Above 1 ours is faster. Read the ratio of processor times where other work runs
-beside it; on a GPU (`--cuda`) that of wall times.
+ours, plain ... Each pair of turns gives a ratio of times; the table has the median of the ratios and in brackets a
+95 % interval of that median by bootstrap. Above 1 ours is faster. Read the ratio of processor times where other work
+runs beside it; on a GPU (`--cuda`) that of wall times.
 
 `--variants` has other settings of our loop take turns with it instead: each row's ratio is our time over the
 variant's, so above 1 the variant is faster. `default` is our loop against itself: how far noise goes. The column

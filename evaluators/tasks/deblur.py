@@ -23,8 +23,7 @@ class Deblur(SyntheticTask):
 
     Args:
         kernels: 2-D kernels of sum 1 to choose from (``evaluators.degradations.corruptions.read_kernels``); without
-        any, every
-            picture gets a random one.
+            any, every picture gets a random one.
         kernels_name: What the protocol calls them.
     """
 
